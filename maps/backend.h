@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Backends: one endpoint address, port and protocol (sl_backends), and its counters (sl_be_stats).
+ * Services that select the same endpoint share its row.
+ */
+#pragma once
+
+#include "abi.h"
+
+SL_ABI_BEGIN
+
+enum sl_backend_flag {
+	SL_BACKEND_PRESENT = 1 << 0, /* the endpoint exists: flows that it has may go on */
+	SL_BACKEND_USABLE = 1 << 1,  /* some service gives it new flows */
+	SL_BACKEND_LOCAL = 1 << 2,   /* on this node */
+};
+
+/*
+ * Index: backend id. An id that is freed keeps its generation with flags 0, and gets the next
+ * generation when it is given to another endpoint: a flow whose generation differs has lost its
+ * backend.
+ */
+struct backend {
+	struct addr address;
+	__be16 port; /* network order */
+	__u8 flags;  /* enum sl_backend_flag */
+	__u8 protocol;
+	__u32 generation;
+};
+SL_ABI_SIZE(backend, 24);
+
+/* Index: backend id; added to atomically, once a flow. Set to zero when the id is given out. */
+struct backend_stats {
+	__u64 opened;
+	__u64 failed; /* SYN without an answer until the client sent another */
+};
+SL_ABI_SIZE(backend_stats, 16);
+
+/* Index: slot. A slot is a backend id; 0 is never inside a published range. */
+struct slot {
+	__u32 backend_id;
+};
+SL_ABI_SIZE(slot, 4);
+
+struct affinity_key {
+	__u32 service_id;
+	__u32 pad;
+	struct addr client;
+};
+SL_ABI_SIZE(affinity_key, 24);
+
+struct affinity {
+	__u32 backend_id;
+	__u32 backend_generation;
+	__u32 last_used; /* ticks, see SL_TICK_SHIFT */
+	__u32 pad;
+};
+SL_ABI_SIZE(affinity, 16);
+
+SL_ABI_END

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the agent tells the programs about this node (sl_config), and about the pins (sl_meta). */
+#pragma once
+
+#include "abi.h"
+
+SL_ABI_BEGIN
+
+/* Index in the pairs below. */
+enum sl_family { SL_FAMILY_V4 = 0, SL_FAMILY_V6 = 1, SL_FAMILY_COUNT = 2 };
+
+/* An address range: in it if (address & mask) == prefix. All-zero: not set, matches nothing. */
+struct addr_range {
+	struct addr prefix;
+	struct addr mask;
+};
+SL_ABI_SIZE(addr_range, 32);
+
+/* One row, index 0. Read for new flows only. */
+struct node_config {
+	struct addr node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
+	struct addr_range service_range[SL_FAMILY_COUNT];
+	__u16 snat_port_min; /* host order, inclusive */
+	__u16 snat_port_max;
+	__u32 pad;
+};
+SL_ABI_SIZE(node_config, 104);
+
+/* One row, index 0. */
+struct meta {
+	__u32 abi_version;
+	__u32 agent_pid;    /* of the last agent that held the pins */
+	__u64 generation;   /* grows by one with every agent start */
+	__u64 started_unix; /* seconds */
+};
+SL_ABI_SIZE(meta, 24);
+
+SL_ABI_END
