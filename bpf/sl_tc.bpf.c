@@ -5,13 +5,7 @@
 
 #include "maps.h"
 
-static __attribute__((noinline)) int touch(void)
-{
-	__u32 zero = 0;
-	void *maps[] = { bpf_map_lookup_elem(&sl_config, &zero) };
-	return maps[0] != 0;
-}
-#define E(n) SEC("tc") int n(struct __sk_buff *ctx) { return touch() ? TC_ACT_UNSPEC : TC_ACT_UNSPEC; }
+#define E(n) SEC("tc") int n(struct __sk_buff *ctx) { __u32 zero = 0; return bpf_map_lookup_elem(&sl_config, &zero) ? (int)(ctx->len & 0) - 1 : TC_ACT_UNSPEC; }
 E(sl_from_pod)
 E(sl_to_pod)
 E(sl_from_net)
