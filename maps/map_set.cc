@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "maps/map_set.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <type_traits>
+#include <utility>
+
+#include "control/base/errno_status.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+template <typename K, typename V>
+MapShape Shape(const char* name, std::uint32_t type, std::uint32_t max_entries,
+               std::uint32_t flags = 0) {
+  return {name, type, sizeof(K), sizeof(V), max_entries, flags};
+}
+
+// A shared mapping of a map's values. Unmapping it leaves the map as it is.
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(Mapping&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)), bytes_(other.bytes_) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Mapping() {
+    if (memory_ != nullptr) ::munmap(memory_, bytes_);
+  }
+
+  static absl::StatusOr<Mapping> Map(int fd, std::size_t bytes, int protection, off_t offset) {
+    Mapping mapping;
+    void* memory = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, offset);
+    if (memory == MAP_FAILED) return MapErrnoStatus(errno, "map into memory");
+    mapping.memory_ = memory;
+    mapping.bytes_ = bytes;
+    return mapping;
+  }
+
+  void* memory() const { return memory_; }
+
+ private:
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+std::size_t PageSize() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+
+// Opens the map of `folder` that ExpectedMaps() calls `name`, and checks it.
+absl::StatusOr<BpfMap> OpenChecked(const std::string& folder, const char* name) {
+  ASSIGN_OR_RETURN(BpfMap map, BpfMap::OpenPinned(absl::StrCat(folder, "/", name)));
+  for (const MapShape& expected : ExpectedMaps()) {
+    if (expected.name == name) {
+      RETURN_IF_ERROR(Annotate(CheckShape(expected, map.shape()), folder));
+    }
+  }
+  return map;
+}
+
+template <typename K, typename V>
+absl::Status Open(const std::string& folder, const char* name,
+                  std::optional<BpfTable<K, V>>& table) {
+  ASSIGN_OR_RETURN(BpfMap map, OpenChecked(folder, name));
+  // Without BTF (maps of tests) the kernel knows of no lock in the value.
+  if (std::is_same_v<V, abi::opening_bucket> && map.has_btf()) map.UseRowLocks();
+  ASSIGN_OR_RETURN(table, (BpfTable<K, V>::Create(std::move(map))));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::uint64_t> CountRows(const BpfMap& map) {
+  std::uint64_t rows = 0;
+  const std::vector<std::byte> zero(map.value_stride());
+  RETURN_IF_ERROR(map.ForEach([&](const std::byte*, const std::byte* value) {
+    if (!map.is_array() || std::memcmp(value, zero.data(), zero.size()) != 0) ++rows;
+  }));
+  return rows;
+}
+
+// A freed id keeps its row for the generation.
+absl::StatusOr<std::uint64_t> CountBackends(const BpfMap& map) {
+  std::uint64_t backends = 0;
+  RETURN_IF_ERROR(map.ForEach([&](const std::byte*, const std::byte* value) {
+    backends += value[offsetof(abi::backend, flags)] != std::byte{0};
+  }));
+  return backends;
+}
+
+// Slots of the ranges that service rows name; what other slots hold is left over.
+absl::StatusOr<std::uint64_t> CountSlots(const BpfMap& services) {
+  std::set<std::pair<std::uint32_t, std::uint32_t>> ranges;
+  RETURN_IF_ERROR(services.ForEach([&](const std::byte*, const std::byte* value) {
+    abi::service row;
+    std::memcpy(&row, value, sizeof(row));
+    for (const abi::slot_range& range : row.slots) ranges.emplace(range.offset, range.count);
+  }));
+  std::uint64_t slots = 0;
+  for (const auto& [offset, count] : ranges) slots += count;
+  return slots;
+}
+
+absl::StatusOr<std::uint64_t> CountOpening(const BpfMap& map) {
+  std::uint64_t flows = 0;
+  RETURN_IF_ERROR(map.ForEach([&](const std::byte*, const std::byte* value) {
+    std::uint32_t tags[abi::SL_OPENING_WAYS];
+    std::memcpy(tags, value + offsetof(abi::opening_bucket, tag), sizeof(tags));
+    for (std::uint32_t tag : tags) flows += tag != 0;
+  }));
+  return flows;
+}
+
+// The ring buffer's two positions, each at the start of a page of its own (kernel/bpf/ringbuf.c).
+absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
+  ASSIGN_OR_RETURN(Mapping consumer, Mapping::Map(ring_fd, PageSize(), PROT_READ, 0));
+  ASSIGN_OR_RETURN(Mapping producer, Mapping::Map(ring_fd, PageSize(), PROT_READ,
+                                                  static_cast<off_t>(PageSize())));
+  const auto read = [](const Mapping& page) {
+    return __atomic_load_n(static_cast<const unsigned long*>(page.memory()), __ATOMIC_ACQUIRE);
+  };
+  const std::uint64_t consumed = read(consumer);
+  const std::uint64_t produced = read(producer);
+  return produced > consumed ? produced - consumed : 0;
+}
+
+}  // namespace
+
+std::span<const MapShape> ExpectedMaps() {
+  using std::uint32_t;
+  static const std::array<MapShape, 15> kMaps = {
+      Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
+      Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
+      Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
+      Shape<abi::source_range_key, abi::source_range>(
+          names::kSourceRanges, BPF_MAP_TYPE_LPM_TRIE, 65536, BPF_F_NO_PREALLOC),
+      Shape<uint32_t, abi::slot>(names::kSlots, BPF_MAP_TYPE_ARRAY, 1048576, BPF_F_MMAPABLE),
+      Shape<uint32_t, abi::backend>(names::kBackends, BPF_MAP_TYPE_ARRAY, 262144),
+      Shape<uint32_t, abi::backend_stats>(names::kBackendStats, BPF_MAP_TYPE_ARRAY, 262144),
+      Shape<abi::affinity_key, abi::affinity>(names::kAffinity, BPF_MAP_TYPE_LRU_HASH, 65536),
+      Shape<abi::flow, abi::flow_entry>(names::kFlows, BPF_MAP_TYPE_HASH, 524288),
+      Shape<uint32_t, abi::opening_bucket>(names::kOpening, BPF_MAP_TYPE_ARRAY, 32768,
+                                           BPF_F_MMAPABLE),
+      Shape<abi::fragment_key, abi::fragment>(names::kFragments, BPF_MAP_TYPE_LRU_HASH, 8192),
+      Shape<abi::drop_key, abi::drop_count>(names::kDrops, BPF_MAP_TYPE_PERCPU_HASH, 65536),
+      MapShape{names::kEvents, BPF_MAP_TYPE_RINGBUF, 0, 0, 262144, 0},
+      Shape<uint32_t, abi::node_config>(names::kConfig, BPF_MAP_TYPE_ARRAY, 1),
+      Shape<uint32_t, abi::meta>(names::kMeta, BPF_MAP_TYPE_ARRAY, 1),
+  };
+  return kMaps;
+}
+
+absl::Status CheckShape(const MapShape& expected, const MapShape& found) {
+  if (found.type == expected.type && found.key_size == expected.key_size &&
+      found.value_size == expected.value_size &&
+      (found.flags & expected.flags) == expected.flags) {
+    return absl::OkStatus();
+  }
+  const auto describe = [](const MapShape& shape) {
+    return absl::StrCat("type ", shape.type, ", keys of ", shape.key_size, " and values of ",
+                        shape.value_size, " bytes, flags 0x", absl::Hex(shape.flags));
+  };
+  return absl::FailedPreconditionError(
+      absl::StrCat("map ", expected.name, ": expected ", describe(expected), "; found ",
+                   describe(found), ". It was pinned by another version: remove it with --cleanup"));
+}
+
+struct MapSet::Maps {
+  std::optional<BpfTable<abi::service_key, abi::service>> services;
+  std::optional<BpfTable<std::uint32_t, abi::service_stats>> service_stats;
+  std::optional<BpfTable<std::uint32_t, abi::service_name>> service_names;
+  std::optional<BpfTable<abi::source_range_key, abi::source_range>> source_ranges;
+  std::optional<BpfTable<std::uint32_t, abi::backend>> backends;
+  std::optional<BpfTable<std::uint32_t, abi::backend_stats>> backend_stats;
+  std::optional<BpfTable<abi::affinity_key, abi::affinity>> affinity;
+  std::optional<BpfTable<abi::flow, abi::flow_entry>> flows;
+  std::optional<BpfTable<std::uint32_t, abi::opening_bucket>> opening;
+  std::optional<BpfTable<abi::fragment_key, abi::fragment>> fragments;
+  std::optional<BpfTable<abi::drop_key, abi::drop_count>> drops;
+  std::optional<BpfTable<std::uint32_t, abi::node_config>> config;
+  std::optional<BpfTable<std::uint32_t, abi::meta>> meta;
+  std::optional<BpfMap> slots_map;
+  std::optional<BpfMap> events;
+  Mapping slots_memory;
+  std::optional<SlotArray> slots;
+
+  absl::Status OpenSlots(const std::string& folder) {
+    ASSIGN_OR_RETURN(slots_map, OpenChecked(folder, names::kSlots));
+    const std::size_t count = slots_map->shape().max_entries;
+    const std::size_t bytes = count * sizeof(std::uint32_t);
+    const std::size_t pages = (bytes + PageSize() - 1) / PageSize();
+    absl::StatusOr<Mapping> memory =
+        Mapping::Map(slots_map->fd(), pages * PageSize(), PROT_READ | PROT_WRITE, 0);
+    if (!memory.ok()) return Annotate(memory.status(), "map sl_slots");
+    slots_memory = *std::move(memory);
+    slots.emplace(std::span(static_cast<std::uint32_t*>(slots_memory.memory()), count));
+    return absl::OkStatus();
+  }
+};
+
+MapSet::MapSet(std::unique_ptr<Maps> maps) : maps_(std::move(maps)) {}
+MapSet::MapSet(MapSet&&) noexcept = default;
+MapSet& MapSet::operator=(MapSet&&) noexcept = default;
+MapSet::~MapSet() = default;
+
+absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
+  auto maps = std::make_unique<Maps>();
+  RETURN_IF_ERROR(Open(folder, names::kServices, maps->services));
+  RETURN_IF_ERROR(Open(folder, names::kServiceStats, maps->service_stats));
+  RETURN_IF_ERROR(Open(folder, names::kServiceNames, maps->service_names));
+  RETURN_IF_ERROR(Open(folder, names::kSourceRanges, maps->source_ranges));
+  RETURN_IF_ERROR(maps->OpenSlots(folder));
+  RETURN_IF_ERROR(Open(folder, names::kBackends, maps->backends));
+  RETURN_IF_ERROR(Open(folder, names::kBackendStats, maps->backend_stats));
+  RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
+  RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
+  RETURN_IF_ERROR(Open(folder, names::kOpening, maps->opening));
+  RETURN_IF_ERROR(Open(folder, names::kFragments, maps->fragments));
+  RETURN_IF_ERROR(Open(folder, names::kDrops, maps->drops));
+  ASSIGN_OR_RETURN(maps->events, OpenChecked(folder, names::kEvents));
+  RETURN_IF_ERROR(Open(folder, names::kConfig, maps->config));
+  RETURN_IF_ERROR(Open(folder, names::kMeta, maps->meta));
+  return MapSet(std::move(maps));
+}
+
+Table<abi::service_key, abi::service>& MapSet::services() const { return *maps_->services; }
+Table<std::uint32_t, abi::service_stats>& MapSet::service_stats() const {
+  return *maps_->service_stats;
+}
+Table<std::uint32_t, abi::service_name>& MapSet::service_names() const {
+  return *maps_->service_names;
+}
+Table<abi::source_range_key, abi::source_range>& MapSet::source_ranges() const {
+  return *maps_->source_ranges;
+}
+Table<std::uint32_t, abi::backend>& MapSet::backends() const { return *maps_->backends; }
+Table<std::uint32_t, abi::backend_stats>& MapSet::backend_stats() const {
+  return *maps_->backend_stats;
+}
+Table<abi::affinity_key, abi::affinity>& MapSet::affinity() const { return *maps_->affinity; }
+Table<abi::flow, abi::flow_entry>& MapSet::flows() const { return *maps_->flows; }
+Table<std::uint32_t, abi::opening_bucket>& MapSet::opening() const { return *maps_->opening; }
+Table<abi::fragment_key, abi::fragment>& MapSet::fragments() const { return *maps_->fragments; }
+Table<abi::drop_key, abi::drop_count>& MapSet::drops() const { return *maps_->drops; }
+Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->config; }
+Table<std::uint32_t, abi::meta>& MapSet::meta() const { return *maps_->meta; }
+SlotArray& MapSet::slots() const { return *maps_->slots; }
+int MapSet::events_fd() const { return maps_->events->fd(); }
+
+absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
+  std::vector<MapUse> uses;
+  const auto add = [&](const BpfMap& map, std::uint64_t used) {
+    uses.push_back({map.shape().name, used, map.shape().max_entries});
+  };
+  ASSIGN_OR_RETURN(const std::uint64_t services, CountRows(maps_->services->map()));
+  ASSIGN_OR_RETURN(const std::uint64_t service_ids, CountRows(maps_->service_names->map()));
+  ASSIGN_OR_RETURN(const std::uint64_t ranges, CountRows(maps_->source_ranges->map()));
+  ASSIGN_OR_RETURN(const std::uint64_t backends, CountBackends(maps_->backends->map()));
+  add(maps_->services->map(), services);
+  add(maps_->service_stats->map(), service_ids);
+  add(maps_->service_names->map(), service_ids);
+  add(maps_->source_ranges->map(), ranges);
+  ASSIGN_OR_RETURN(const std::uint64_t slots, CountSlots(maps_->services->map()));
+  add(*maps_->slots_map, slots);
+  add(maps_->backends->map(), backends);
+  add(maps_->backend_stats->map(), backends);
+  ASSIGN_OR_RETURN(const std::uint64_t affinity, CountRows(maps_->affinity->map()));
+  add(maps_->affinity->map(), affinity);
+  ASSIGN_OR_RETURN(const std::uint64_t flows, CountRows(maps_->flows->map()));
+  add(maps_->flows->map(), flows);
+  ASSIGN_OR_RETURN(const std::uint64_t opening, CountOpening(maps_->opening->map()));
+  uses.push_back({names::kOpening, opening,
+                  std::uint64_t{maps_->opening->max_entries()} * abi::SL_OPENING_WAYS});
+  ASSIGN_OR_RETURN(const std::uint64_t fragments, CountRows(maps_->fragments->map()));
+  add(maps_->fragments->map(), fragments);
+  ASSIGN_OR_RETURN(const std::uint64_t drops, CountRows(maps_->drops->map()));
+  add(maps_->drops->map(), drops);
+  ASSIGN_OR_RETURN(const std::uint64_t unread, CountUnreadBytes(events_fd()));
+  add(*maps_->events, unread);
+  ASSIGN_OR_RETURN(const std::uint64_t config, CountRows(maps_->config->map()));
+  add(maps_->config->map(), config);
+  ASSIGN_OR_RETURN(const std::uint64_t meta, CountRows(maps_->meta->map()));
+  add(maps_->meta->map(), meta);
+  return uses;
+}
+
+}  // namespace sluice
