@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cluster as the source last told it: Services, EndpointSlices and Nodes by name, and which
+// Services a change concerns, so that only those are computed anew. Values only; nothing here
+// judges an object's content.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/model/endpoint_slice.pb.h"
+#include "control/model/node.pb.h"
+#include "control/model/service.pb.h"
+
+namespace sluice {
+
+// The label by which a slice names its Service.
+inline constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+
+struct ObjectName {
+  std::string name_space;
+  std::string name;
+
+  friend auto operator<=>(const ObjectName&, const ObjectName&) = default;
+};
+
+// The Service that `slice` belongs to, whether or not it exists; an empty name when it has no label.
+ObjectName ServiceOf(const model::EndpointSlice& slice);
+
+// Which Services have to be computed anew.
+struct Changes {
+  bool all = false;               // this node changed: every Service, whether listed or not
+  std::set<ObjectName> services;  // set, changed or deleted, or with such slices
+
+  bool empty() const { return !all && services.empty(); }
+};
+
+// Objects are stored without metadata.resourceVersion, unknown fields and kubectl's copy of the
+// manifest, which say nothing about traffic: an object that differs only there is no change.
+// Pointers that are handed out hold until the next call of a function that is not const.
+// Thread: loop only. Cost: logarithmic in the objects, unless said.
+class ClusterState {
+ public:
+  // `own_node`: the name of the Node that this agent runs on.
+  explicit ClusterState(std::string own_node) : own_node_(std::move(own_node)) {}
+
+  // Sets the object of that namespace and name, replacing what was there.
+  void SetService(model::Service service);
+  void SetEndpointSlice(model::EndpointSlice slice);
+  void SetNode(model::Node node);
+  // Deletes it; nothing happens when there is none.
+  void DeleteService(const ObjectName& name);
+  void DeleteEndpointSlice(const ObjectName& name);
+  void DeleteNode(const std::string& name);
+
+  // The source starts over: at the next Synced() whatever was not set since is deleted.
+  void Reset() { ++epoch_; }
+  // The source has said everything. Cost: linear in the objects.
+  void Synced();
+  // Whether there has been a Synced() and no Reset() after it.
+  bool synced() const { return synced_epoch_ == epoch_; }
+  // Whether there has ever been a Synced(): before it the state is half known, and nothing may be
+  // programmed from it.
+  bool ever_synced() const { return synced_epoch_ != 0; }
+
+  // What was touched since the last call.
+  Changes TakeChanges();
+
+  // Null when there is none.
+  const model::Service* FindService(const ObjectName& name) const;
+  const model::Node* FindNode(const std::string& name) const;
+  const model::Node* own_node() const { return FindNode(own_node_); }
+  const std::string& own_node_name() const { return own_node_; }
+  // The slices whose label names `service`, in the order of their names.
+  std::vector<const model::EndpointSlice*> SlicesOf(const ObjectName& service) const;
+
+  // In the order of namespace and name. `visit` must not change the state.
+  void ForEachService(const std::function<void(const model::Service&)>& visit) const;
+  void ForEachEndpointSlice(const std::function<void(const model::EndpointSlice&)>& visit) const;
+  void ForEachNode(const std::function<void(const model::Node&)>& visit) const;
+
+  std::size_t service_count() const { return services_.size(); }
+  std::size_t slice_count() const { return slices_.size(); }
+  std::size_t node_count() const { return nodes_.size(); }
+
+ private:
+  template <typename Object>
+  struct Entry {
+    Object object;
+    std::uint64_t epoch = 0;  // of the last Set
+  };
+
+  void Touch(const model::EndpointSlice& slice);
+  void Unlink(const ObjectName& name, const model::EndpointSlice& slice);
+  void TouchNode(const std::string& name);
+
+  std::string own_node_;
+  std::uint64_t epoch_ = 1;
+  std::uint64_t synced_epoch_ = 0;
+  std::map<ObjectName, Entry<model::Service>> services_;
+  std::map<ObjectName, Entry<model::EndpointSlice>> slices_;
+  std::map<std::string, Entry<model::Node>> nodes_;
+  std::map<ObjectName, std::set<std::string>> slices_of_;  // Service -> names of its slices
+  Changes changes_;
+};
+
+}  // namespace sluice
