@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/report/map_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "control/base/status_macros.h"
+
+namespace sluice::report {
+namespace {
+
+std::array<unsigned char, sizeof(abi::flow)> BytesOf(const abi::flow& key) {
+  std::array<unsigned char, sizeof(abi::flow)> bytes;
+  std::memcpy(bytes.data(), &key, sizeof(key));
+  return bytes;
+}
+
+template <typename V>
+absl::Status ReadById(const Table<std::uint32_t, V>& table, std::map<std::uint32_t, V>& to) {
+  ASSIGN_OR_RETURN(const auto rows, table.Dump());
+  to.insert(rows.begin(), rows.end());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void ReadSelected(const SlotArray& slots, PinnedState& state) {
+  // The frontends of a service share their ranges: each is read once.
+  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> seen;
+  for (const auto& [key, service] : state.frontends) {
+    for (const abi::slot_range& range : service.slots) {
+      if (!seen.insert({service.id, range.offset, range.count}).second) continue;
+      const std::uint64_t end = std::uint64_t{range.offset} + range.count;
+      for (std::uint64_t slot = range.offset; slot < std::min<std::uint64_t>(end, slots.size());
+           ++slot) {
+        const std::uint32_t backend_id = slots.Read(static_cast<std::uint32_t>(slot));
+        if (backend_id != 0) state.selected[service.id].insert(backend_id);
+      }
+    }
+  }
+}
+
+absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps) {
+  PinnedState state;
+  // Slots before backends: a backend that is added in between is then known, not missing.
+  ASSIGN_OR_RETURN(state.frontends, maps.services().Dump());
+  ReadSelected(maps.slots(), state);
+  RETURN_IF_ERROR(ReadById(maps.backends(), state.backends));
+  RETURN_IF_ERROR(ReadById(maps.backend_stats(), state.backend_stats));
+  RETURN_IF_ERROR(ReadById(maps.service_stats(), state.service_stats));
+  ASSIGN_OR_RETURN(const auto names, maps.service_names().Dump());
+  for (const auto& [id, name] : names) state.names.emplace(id, FromAbiName(name));
+  ASSIGN_OR_RETURN(state.drops, maps.drops().Dump());
+  return state;
+}
+
+absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedState& state) {
+  ASSIGN_OR_RETURN(state.flows, flows.Dump());
+  std::sort(state.flows.begin(), state.flows.end(), [](const FlowRow& a, const FlowRow& b) {
+    return BytesOf(a.first) < BytesOf(b.first);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& opening,
+                         PinnedState& state) {
+  ASSIGN_OR_RETURN(const auto rows, opening.Dump());
+  std::map<std::array<unsigned char, sizeof(abi::flow)>, abi::opening_flow> by_key;
+  for (const auto& [index, bucket] : rows) {
+    for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+      if (bucket.tag[way] == 0) continue;
+      abi::opening_flow flow = bucket.flows[way];
+      flow.entry.last_seen = bucket.last_seen[way];
+      by_key[BytesOf(flow.key)] = flow;
+    }
+  }
+  state.opening.clear();
+  for (const auto& [key, flow] : by_key) state.opening.push_back(flow);
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::report

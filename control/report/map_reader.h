@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads PinnedState from the maps. Writes nothing: the rows belong to the agent and the programs.
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "control/report/pinned_state.h"
+#include "maps/map_set.h"
+#include "maps/slot_array.h"
+#include "maps/table.h"
+
+namespace sluice::report {
+
+// All but flows. Cost: reads the services, backends, names and counters, about 20 MB at the
+// default sizes. Errors: as Table::Dump.
+absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps);
+
+// Sets state.flows, sorted by key. Cost: 96 bytes read for each row of sl_flows.
+absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedState& state);
+
+// Sets state.opening; a flow with two places in the table is taken once. Cost: reads sl_opening
+// whole, 14 MiB at the default size.
+absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& opening,
+                         PinnedState& state);
+
+// Sets state.selected from the slots that state.frontends name. A slot outside of the array or
+// with id 0 is left out. Requires: state.frontends is set.
+void ReadSelected(const SlotArray& slots, PinnedState& state);
+
+}  // namespace sluice::report
