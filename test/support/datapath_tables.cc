@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "test/support/datapath_tables.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+
+#include "control/base/errno_status.h"
+#include "control/base/status_macros.h"
+#include "maps/names.h"
+#include "test/support/packet.h"
+
+namespace sluice::testing {
+namespace {
+
+template <typename K, typename V>
+absl::StatusOr<BpfTable<K, V>> OpenTable(const bpf_object& object, const char* name) {
+  const int fd = bpf_object__find_map_fd_by_name(&object, name);
+  if (fd < 0) return absl::NotFoundError(absl::StrCat("map ", name));
+  UniqueFd own(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!own.valid()) return ErrnoStatus(errno, name);
+  ASSIGN_OR_RETURN(BpfMap map, BpfMap::FromFd(std::move(own)));
+  return BpfTable<K, V>::Create(std::move(map));
+}
+
+template <typename K, typename V>
+absl::Status Put(Table<K, V>& table, const K& key, const V& value) {
+  const std::pair<K, V> row(key, value);
+  return table.Update(std::span(&row, 1)).status;
+}
+
+}  // namespace
+
+absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
+  using U32 = std::uint32_t;
+  ASSIGN_OR_RETURN(auto services,
+                   (OpenTable<abi::service_key, abi::service>(object, names::kServices)));
+  ASSIGN_OR_RETURN(auto service_stats,
+                   (OpenTable<U32, abi::service_stats>(object, names::kServiceStats)));
+  ASSIGN_OR_RETURN(auto source_ranges, (OpenTable<abi::source_range_key, abi::source_range>(
+                                           object, names::kSourceRanges)));
+  ASSIGN_OR_RETURN(auto slots, (OpenTable<U32, abi::slot>(object, names::kSlots)));
+  ASSIGN_OR_RETURN(auto backends, (OpenTable<U32, abi::backend>(object, names::kBackends)));
+  ASSIGN_OR_RETURN(auto backend_stats,
+                   (OpenTable<U32, abi::backend_stats>(object, names::kBackendStats)));
+  ASSIGN_OR_RETURN(auto affinity,
+                   (OpenTable<abi::affinity_key, abi::affinity>(object, names::kAffinity)));
+  ASSIGN_OR_RETURN(auto flows, (OpenTable<abi::flow, abi::flow_entry>(object, names::kFlows)));
+  ASSIGN_OR_RETURN(auto opening, (OpenTable<U32, abi::opening_bucket>(object, names::kOpening)));
+  ASSIGN_OR_RETURN(auto fragments,
+                   (OpenTable<abi::fragment_key, abi::fragment>(object, names::kFragments)));
+  ASSIGN_OR_RETURN(auto drops, (OpenTable<abi::drop_key, abi::drop_count>(object, names::kDrops)));
+  ASSIGN_OR_RETURN(auto config, (OpenTable<U32, abi::node_config>(object, names::kConfig)));
+  return DatapathTables{std::move(services),  std::move(service_stats), std::move(source_ranges),
+                        std::move(slots),     std::move(backends),      std::move(backend_stats),
+                        std::move(affinity),  std::move(flows),         std::move(opening),
+                        std::move(fragments), std::move(drops),         std::move(config)};
+}
+
+absl::StatusOr<std::uint32_t> DatapathWriter::AddBackend(const BackendSpec& spec) {
+  const std::uint32_t id = next_backend_++;
+  RETURN_IF_ERROR(SetBackend(id, spec));
+  return id;
+}
+
+absl::Status DatapathWriter::SetBackend(std::uint32_t id, const BackendSpec& spec) {
+  return Put(tables_.backends, id,
+             abi::backend{.address = MapAddress(spec.address),
+                          .port = htons(spec.port),
+                          .flags = spec.flags,
+                          .protocol = spec.protocol,
+                          .generation = spec.generation});
+}
+
+absl::StatusOr<abi::slot_range> DatapathWriter::WriteSlots(
+    const std::vector<std::uint32_t>& backend_ids) {
+  const abi::slot_range range{.offset = next_slot_,
+                              .count = static_cast<std::uint32_t>(backend_ids.size())};
+  std::vector<std::pair<std::uint32_t, abi::slot>> rows;
+  for (std::uint32_t backend_id : backend_ids) rows.push_back({next_slot_++, {backend_id}});
+  RETURN_IF_ERROR(tables_.slots.Update(rows).status);
+  return range;
+}
+
+absl::Status DatapathWriter::SetService(const ServiceSpec& spec) {
+  ASSIGN_OR_RETURN(const abi::slot_range internal, WriteSlots(spec.backends));
+  abi::slot_range external = internal;
+  if (spec.external_backends) {
+    ASSIGN_OR_RETURN(external, WriteSlots(*spec.external_backends));
+  }
+  abi::service row{};
+  row.id = spec.id;
+  row.flags = spec.flags;
+  row.kind = spec.kind;
+  row.slots[abi::SL_SCOPE_INTERNAL] = internal;
+  row.slots[abi::SL_SCOPE_EXTERNAL] = external;
+  row.affinity_s = spec.affinity_s;
+  return Put(tables_.services, ServiceKey(spec), row);
+}
+
+absl::Status DatapathWriter::DeleteService(const ServiceSpec& spec) {
+  const abi::service_key key = ServiceKey(spec);
+  return tables_.services.Delete(std::span(&key, 1)).status;
+}
+
+abi::service_key ServiceKey(const ServiceSpec& spec) {
+  return {.address = MapAddress(spec.address),
+          .port = htons(spec.port),
+          .pad = 0,
+          .protocol = spec.protocol};
+}
+
+abi::flow FlowKey(const std::string& source, std::uint16_t source_port,
+                  const std::string& destination, std::uint16_t destination_port,
+                  std::uint32_t protocol) {
+  return {.source = MapAddress(source),
+          .destination = MapAddress(destination),
+          .source_port = htons(source_port),
+          .destination_port = htons(destination_port),
+          .protocol = protocol};
+}
+
+}  // namespace sluice::testing

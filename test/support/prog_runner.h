@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loads a datapath object with maps of its own (not pinned, so that a running agent is not touched)
+// and runs its programs on made frames by BPF_PROG_TEST_RUN.
+#pragma once
+
+#include <bpf/libbpf.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "test/support/datapath_tables.h"
+#include "test/support/packet.h"
+
+namespace sluice::testing {
+
+// What the kernel tells a program of the packet besides its bytes.
+struct RunContext {
+  std::uint32_t ifindex = 1;  // the device whose hook it is, in the caller's network namespace
+  std::uint32_t ingress_ifindex = 0;
+  std::uint32_t mark = 0;
+  std::array<std::uint32_t, 5> cb = {};
+  std::uint32_t gso_segs = 0;
+  std::uint32_t gso_size = 0;
+};
+
+struct RunResult {
+  int verdict = 0;  // TC_ACT_*
+  Bytes frame;
+  std::uint32_t mark = 0;
+  std::array<std::uint32_t, 5> cb = {};
+};
+
+// Map names to their number of rows; others keep the object's own number.
+using MapSizes = std::map<std::string, std::uint32_t>;
+// Small enough to load in milliseconds, large enough for every test that does not fill a map.
+MapSizes SmallMaps();
+
+struct ObjectCloser {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using BpfObject = std::unique_ptr<bpf_object, ObjectCloser>;
+
+// Opens and loads the object in `elf` (a skeleton's <name>__elf_bytes). If it has a constant
+// `sl_opening_mask`, that is set to what `sizes` makes of sl_opening.
+// Errors: FAILED_PRECONDITION when the verifier refuses it (its log is on stderr),
+// INVALID_ARGUMENT.
+absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes);
+
+// Runs the program once on the calling CPU. Errors: INVALID_ARGUMENT when the kernel refuses the
+// frame or context, else those of errno.
+absl::StatusOr<RunResult> RunProgram(int program_fd, const Bytes& frame, const RunContext& context);
+
+// The four programs of sl_tc with their maps. Thread-compatible.
+class ProgRunner {
+ public:
+  enum class Program { kFromPod, kToPod, kFromNet, kToNet };
+
+  // Errors: those of LoadObject.
+  static absl::StatusOr<std::unique_ptr<ProgRunner>> Create(const MapSizes& sizes = SmallMaps());
+
+  absl::StatusOr<RunResult> Run(Program program, const Bytes& frame,
+                                const RunContext& context = {}) const;
+  DatapathTables& tables() { return tables_; }
+  const bpf_object& object() const { return *object_; }
+  // How many entries of sl_opening hold a flow.
+  absl::StatusOr<std::size_t> OpeningFlows() const;
+
+ private:
+  ProgRunner(BpfObject object, DatapathTables tables)
+      : object_(std::move(object)), tables_(std::move(tables)) {}
+  BpfObject object_;
+  DatapathTables tables_;
+};
+
+const char* ProgramName(ProgRunner::Program program);
+
+}  // namespace sluice::testing
