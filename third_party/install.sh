@@ -65,7 +65,8 @@ apt() {
 }
 
 main() {
-  command -v dpkg-query >/dev/null || fail 'this is not a Debian system; install by hand what packages.txt lists'
+  command -v dpkg-query >/dev/null ||
+    fail 'this is not a Debian system; install by hand what packages.txt lists'
   local list log missing
   list=$(missing_packages)
   [[ -n $list ]] || exit 0
@@ -79,7 +80,7 @@ main() {
   # "no network" is told from "no such package".
   apt -o APT::Update::Error-Mode=any update >"$log" 2>&1 </dev/null || {
     tail -n 5 "$log" >&2
-    fail 'the package lists could not be fetched: is there a network, and a mirror in the apt sources?'
+    fail 'the package lists could not be fetched: a network and a mirror in the apt sources?'
   }
   apt install --no-install-recommends "${missing[@]}" >"$log" 2>&1 </dev/null || {
     tail -n 20 "$log" >&2

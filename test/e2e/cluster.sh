@@ -180,7 +180,8 @@ cluster_pod() {
   host=cali$pod
   cluster_link "$pod" eth0 "$node" "$host"
   # The gateway is nobody's address: the host answers for it (proxy_arp), at once.
-  cluster_in "$node" sysctl -qw "net.ipv4.conf.$host.proxy_arp=1" "net.ipv4.neigh.$host.proxy_delay=0"
+  cluster_in "$node" sysctl -qw "net.ipv4.conf.$host.proxy_arp=1" \
+    "net.ipv4.neigh.$host.proxy_delay=0"
   cluster_address "$node" "$host" fe80::1/64
   cluster_route "$node" "${CLUSTER_V4[$pod]}/32" dev "$host" scope link
   cluster_route "$node" "${CLUSTER_V6[$pod]}/128" dev "$host"
@@ -330,7 +331,8 @@ cluster_agent_start() {
 
 cluster_agent_ready() {
   local node=$1 tries=600
-  until [[ -S $CLUSTER_DIR/state-$node/sluiced.sock ]] && cluster_ctl "$node" sync >/dev/null 2>&1; do
+  until [[ -S $CLUSTER_DIR/state-$node/sluiced.sock ]] &&
+    cluster_ctl "$node" sync >/dev/null 2>&1; do
     if ((--tries == 0)) || ! cluster_alive "sluiced-$node"; then
       printf 'sluiced on %s did not get ready; it said:\n' "$node" >&2
       tail -n 20 "$CLUSTER_DIR/sluiced-$node.log" >&2
