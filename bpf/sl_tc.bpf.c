@@ -1,14 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <bpf/bpf_helpers.h>
+/* The TC programs: what is attached where is in DESIGN.md. */
+#include "hook/ctx_tc.h"
 
-#include "maps.h"
+#include "core/forward.h"
 
-#define E(n) SEC("tc") int n(struct __sk_buff *ctx) { __u32 zero = 0; return bpf_map_lookup_elem(&sl_config, &zero) ? (int)(ctx->len & 0) - 1 : TC_ACT_UNSPEC; }
-E(sl_from_pod)
-E(sl_to_pod)
-E(sl_from_net)
-E(sl_to_net)
+SEC("tc")
+int sl_from_pod(sl_ctx *ctx)
+{
+	return forward_ingress(ctx, SL_HOOK_FROM_POD);
+}
+
+SEC("tc")
+int sl_to_pod(sl_ctx *ctx)
+{
+	return forward_egress(ctx, SL_HOOK_TO_POD);
+}
+
+SEC("tc")
+int sl_from_net(sl_ctx *ctx)
+{
+	return forward_ingress(ctx, SL_HOOK_FROM_NET);
+}
+
+SEC("tc")
+int sl_to_net(sl_ctx *ctx)
+{
+	return forward_egress(ctx, SL_HOOK_TO_NET);
+}
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -47,7 +47,7 @@ struct drop_count {
 };
 SL_ABI_SIZE(drop_count, 8);
 
-/* Written to sl_events for some of the packets counted in sl_drops: at most one a tick and CPU. */
+/* Written to sl_events for some of the packets counted in sl_drops: at most 32 a tick. */
 struct drop_event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, coarse */
 	struct flow flow;

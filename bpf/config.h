@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What is known when the object is loaded, and the only file with `const volatile`: the verifier
+ * sees constants. What may change while the node runs is in sl_config.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+/* Buckets of sl_opening less one: a power of two less one, equal to the map's real size. */
+const volatile __u32 sl_opening_mask = 32768 - 1;

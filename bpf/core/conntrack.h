@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Established flows: two rows of sl_flows, one a direction, each with all that is needed to build
+ * the other. Rows are written here and taken away by the agent's sweep, or here when a flow starts
+ * anew in place of an old one.
+ */
+#pragma once
+
+#include "packet/packet.h"
+
+/*
+ * The tick of the last flow that found sl_flows full; 0: none yet. While it is recent, replies of
+ * any kind are looked for among the flows being opened. A race costs a lookup.
+ */
+__u32 sl_flows_full_tick;
+
+enum { CONNTRACK_FULL_TICKS = 64 };
+
+/* The key of the row for the other direction. */
+static __always_inline void conntrack_partner_key(const struct flow *key,
+						  const struct flow_entry *entry,
+						  struct flow *partner)
+{
+	partner->source = entry->new_destination;
+	partner->destination = entry->new_source;
+	flow_set_ports(partner, swap_ports(entry_ports(entry)), key->protocol);
+}
+
+static __always_inline void conntrack_partner_entry(const struct flow *key,
+						    const struct flow_entry *entry,
+						    struct flow_entry *partner)
+{
+	*partner = *entry;
+	partner->new_source = key->destination;
+	partner->new_destination = key->source;
+	entry_set_ports(partner, swap_ports(flow_ports(key)));
+	partner->flags = entry->flags ^ SL_FLOW_FORWARD;
+}
+
+/*
+ * Writes both rows of p->flow. Return: 0; -1: the table is full or the reply's tuple belongs to
+ * another flow: nothing was written.
+ */
+static __noinline int conntrack_insert(struct packet *p)
+{
+	struct opening_flow partner;
+
+	conntrack_partner_key(&p->flow.key, &p->flow.entry, &partner.key);
+	conntrack_partner_entry(&p->flow.key, &p->flow.entry, &partner.entry);
+	if (bpf_map_update_elem(&sl_flows, &partner.key, &partner.entry, BPF_NOEXIST))
+		return -1;
+	if (bpf_map_update_elem(&sl_flows, &p->flow.key, &p->flow.entry, BPF_ANY)) {
+		bpf_map_delete_elem(&sl_flows, &partner.key);
+		return -1;
+	}
+	return 0;
+}
+
+/* Puts the partner of a row back if it is gone: once a tick and row. */
+static __noinline int conntrack_heal(const struct flow *key, const struct flow_entry *entry)
+{
+	struct opening_flow partner;
+
+	conntrack_partner_key(key, entry, &partner.key);
+	if (bpf_map_lookup_elem(&sl_flows, &partner.key))
+		return 0;
+	conntrack_partner_entry(key, entry, &partner.entry);
+	return bpf_map_update_elem(&sl_flows, &partner.key, &partner.entry, BPF_NOEXIST);
+}
+
+/* Marks both rows with what a FIN or RST says. */
+static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry)
+{
+	struct flow_entry *other;
+	struct flow partner;
+	__u8 flags = 0;
+
+	if (p->tcp_flags & TCP_RST)
+		flags |= SL_FLOW_RESET;
+	if (p->tcp_flags & TCP_FIN)
+		flags |= entry->flags & SL_FLOW_FORWARD ? SL_FLOW_FIN_CLIENT : SL_FLOW_FIN_BACKEND;
+	entry->flags |= flags;
+	conntrack_partner_key(&p->flow.key, entry, &partner);
+	other = bpf_map_lookup_elem(&sl_flows, &partner);
+	if (other)
+		other->flags |= flags;
+	return 0;
+}
+
+/* Takes both rows away. */
+static __noinline int conntrack_delete(const struct flow *key, const struct flow_entry *entry)
+{
+	struct flow partner;
+
+	conntrack_partner_key(key, entry, &partner);
+	bpf_map_delete_elem(&sl_flows, &partner);
+	return bpf_map_delete_elem(&sl_flows, key);
+}
+
+static __always_inline bool conntrack_is_closed(const struct flow_entry *entry)
+{
+	return entry->flags & SL_FLOW_RESET ||
+	       (entry->flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
+}
+
+static __always_inline bool same_address(const struct addr *a, const struct addr *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+/*
+ * Do replies to p->flow come with a tuple that is another established flow's? A reply row of this
+ * very flow, left behind, is taken away instead: it would be in the way.
+ */
+static __noinline int conntrack_taken(const struct packet *p)
+{
+	struct flow reply;
+	struct flow_entry *row;
+
+	conntrack_partner_key(&p->flow.key, &p->flow.entry, &reply);
+	row = bpf_map_lookup_elem(&sl_flows, &reply);
+	if (!row)
+		return 0;
+	if (!same_address(&row->new_source, &p->flow.key.destination) ||
+	    !same_address(&row->new_destination, &p->flow.key.source) ||
+	    entry_ports(row) != swap_ports(flow_ports(&p->flow.key)))
+		return 1;
+	if (!(p->flags & PACKET_TRACED))
+		bpf_map_delete_elem(&sl_flows, &reply);
+	return 0;
+}
+
+/* What a packet of an established flow leaves behind: time stamp, partner, FIN and RST. */
+static __always_inline void conntrack_touch(struct packet *p, struct flow_entry *entry)
+{
+	__u32 now = now_ticks();
+
+	if (entry->last_seen != now) {
+		entry->last_seen = now;
+		conntrack_heal(&p->flow.key, entry);
+	}
+	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+		conntrack_close(p, entry);
+}

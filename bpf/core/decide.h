@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What becomes of the first packets of a flow. No context and no packet bytes here: TC, XDP and
+ * (later) the socket hooks ask the same question.
+ */
+#pragma once
+
+#include "core/opening.h"
+#include "core/reason.h"
+#include "core/select.h"
+#include "core/snat.h"
+
+static __always_inline enum sl_verdict decide_drop(struct packet *p, __u32 reason)
+{
+	p->reason = reason;
+	return SL_VERDICT_DROP;
+}
+
+/* A reject is answered; an RST never is (RFC 9293 3.10.7.1). */
+static __always_inline enum sl_verdict decide_reject(struct packet *p, __u32 reason)
+{
+	p->reason = reason;
+	if (p->tcp_flags & TCP_RST || p->flags & PACKET_LATER_FRAGMENT)
+		return SL_VERDICT_DROP;
+	return SL_VERDICT_REJECT;
+}
+
+static __always_inline bool decide_in_range(const struct addr_range *range, const struct addr *addr)
+{
+	const __u64 *prefix = (const __u64 *)&range->prefix, *mask = (const __u64 *)&range->mask;
+	const __u64 *words = (const __u64 *)addr;
+
+	return (mask[0] | mask[1]) && (words[0] & mask[0]) == prefix[0] &&
+	       (words[1] & mask[1]) == prefix[1];
+}
+
+/* No service at this address and port: is the address ours all the same? */
+static __noinline int decide_unknown(struct packet *p)
+{
+	struct service_key key = { .address = p->flow.key.destination };
+	struct node_config *config;
+	struct service *service;
+	__u32 zero = 0;
+
+	config = bpf_map_lookup_elem(&sl_config, &zero);
+	if (!config || p->family >= SL_FAMILY_COUNT ||
+	    !decide_in_range(&config->service_range[p->family], &p->flow.key.destination))
+		return SL_VERDICT_NONE;
+	service = bpf_map_lookup_elem(&sl_services, &key);
+	if (!service)
+		return decide_drop(p, SL_REASON_NO_SUCH_SERVICE);
+	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
+		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
+	return decide_reject(p, SL_REASON_NO_SUCH_PORT);
+}
+
+static __noinline int decide_source_allowed(const struct packet *p,
+						  const struct service *service)
+{
+	struct source_range_key key = {
+		.prefix_len = 32 + 128,
+		.service_id = service->id,
+		.address = p->flow.key.source,
+	};
+	__u16 guard = p->family == SL_FAMILY_V4 ? SL_SERVICE_RANGES_V4 : SL_SERVICE_RANGES_V6;
+
+	return !(service->flags & guard) || bpf_map_lookup_elem(&sl_src_ranges, &key);
+}
+
+static __noinline int decide_count_opened(const struct packet *p)
+{
+	struct service_stats *stats;
+	struct backend_stats *backend;
+
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &p->flow.entry.service_id);
+	if (stats)
+		stats->opened++;
+	backend = bpf_map_lookup_elem(&sl_be_stats, &p->flow.entry.backend_id);
+	if (backend)
+		__sync_fetch_and_add(&backend->opened, 1);
+	return 0;
+}
+
+static __noinline int decide_count_failed(const struct packet *p)
+{
+	struct service_stats *stats;
+	struct backend_stats *backend;
+
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &p->flow.entry.service_id);
+	if (stats)
+		stats->failed++;
+	backend = bpf_map_lookup_elem(&sl_be_stats, &p->flow.entry.backend_id);
+	if (backend)
+		__sync_fetch_and_add(&backend->failed, 1);
+	return 0;
+}
+
+/*
+ * Notes the flow as being opened. Both ends are rewritten where replies would not come back
+ * otherwise: a remote backend of an outside client, a pod that reaches itself, or a client whose
+ * tuple towards this backend is taken (the same port used to two of its frontends).
+ */
+static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
+{
+	bool traced = p->flags & PACKET_TRACED;
+
+	if (snat || conntrack_taken(p) || (!traced && opening_put(p, 0))) {
+		if (snat_claim(p))
+			return decide_drop(p, SL_REASON_SNAT_PORTS);
+	}
+	if (!traced)
+		decide_count_opened(p);
+	return SL_VERDICT_FORWARD;
+}
+
+/* Chooses a backend, not @avoid if there is another. */
+static __noinline int decide_choose(struct packet *p, const struct service *service, __u32 avoid)
+{
+	bool external = packet_scope(p) == SL_SCOPE_EXTERNAL;
+	bool local_only = service->flags &
+			  (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
+	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
+	struct backend *backend = NULL;
+	__u32 backend_id = 0;
+	bool snat;
+
+	if (!decide_source_allowed(p, service))
+		return decide_drop(p, SL_REASON_SOURCE_DENIED);
+	if (!slots.count) {
+		if (local_only && service->flags & SL_SERVICE_HAS_ENDPOINTS)
+			return decide_drop(p, SL_REASON_NO_LOCAL_BACKEND);
+		return decide_reject(p, SL_REASON_NO_BACKEND);
+	}
+	if (service->flags & SL_SERVICE_AFFINITY && !avoid)
+		backend_id = affinity_find(p, service, local_only);
+	if (backend_id)
+		backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
+	else
+		backend = select_random(&slots, avoid, &backend_id);
+	if (!backend)
+		return decide_drop(p, SL_REASON_BAD_SLOT);
+	p->flow.entry.new_source = p->flow.key.source;
+	p->flow.entry.new_source_port = p->flow.key.source_port;
+	p->flow.entry.new_destination = backend->address;
+	p->flow.entry.new_destination_port = backend->port;
+	p->flow.entry.backend_id = backend_id;
+	p->flow.entry.backend_generation = backend->generation;
+	p->flow.entry.last_seen = now_ticks();
+	p->flow.entry.flags = SL_FLOW_FORWARD;
+	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED))
+		affinity_bind(p, service, backend_id, backend->generation);
+	snat = external && (!(backend->flags & SL_BACKEND_LOCAL) ||
+			    service->flags & SL_SERVICE_MASQUERADE);
+	snat |= same_address(&backend->address, &p->flow.key.source);
+	return decide_open(p, snat);
+}
+
+/* Makes an answered flow an established one; if there is no room it stays where it is. */
+static __always_inline void decide_promote(struct packet *p)
+{
+	if (!conntrack_insert(p)) {
+		opening_clear(p);
+		return;
+	}
+	sl_flows_full_tick = now_ticks();
+	p->reason = SL_REASON_FLOWS_FULL;
+}
+
+/* A flow that is being opened goes on. */
+static __always_inline enum sl_verdict decide_continue(struct packet *p)
+{
+	if (p->tcp_flags & TCP_RST)
+		opening_clear(p);
+	else if (p->flow.entry.flags & SL_FLOW_ANSWERED)
+		decide_promote(p);
+	return SL_VERDICT_FORWARD;
+}
+
+/*
+ * Decides about p->flow.key, which sl_flows does not know.
+ * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if
+ * SL_REASON_FLOWS_FULL is to be counted. Maps: one hash lookup if the packet is no service's.
+ */
+__noinline int decide(struct packet *p)
+{
+	struct service_key key = {};
+	struct service *service;
+	struct backend *backend;
+	bool found, alive = false;
+
+	if (!p)
+		return SL_VERDICT_NONE;
+	key.address = p->flow.key.destination;
+	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.key.destination_port;
+	p->flow.entry.service_id = 0;
+	service = bpf_map_lookup_elem(&sl_services, &key);
+	if (!service)
+		return decide_unknown(p);
+	p->frontend = service->kind;
+	found = !(p->flags & PACKET_TRACED) && opening_find(p) &&
+		p->flow.entry.service_id == service->id;
+	p->flow.entry.service_id = service->id;
+	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
+		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
+	if (found) {
+		backend = bpf_map_lookup_elem(&sl_backends, &p->flow.entry.backend_id);
+		alive = backend_present(backend, p->flow.entry.backend_generation);
+		if (alive && p->flow.key.protocol == IPPROTO_UDP)
+			alive = backend->flags & SL_BACKEND_USABLE;
+	}
+	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
+		if (!found)
+			return decide_reject(p, SL_REASON_NO_FLOW);
+		if (!alive) {
+			opening_clear(p);
+			return decide_reject(p, SL_REASON_BACKEND_GONE);
+		}
+		return decide_continue(p);
+	}
+	if (!found)
+		return decide_choose(p, service, 0);
+	if (p->flow.key.protocol == IPPROTO_UDP && alive)
+		return decide_continue(p);
+	if (alive && p->flow.entry.flags & SL_FLOW_ANSWERED)
+		return SL_VERDICT_FORWARD;
+	/* A SYN again: the backend chosen first has not answered. */
+	if (p->flow.key.protocol == IPPROTO_TCP)
+		decide_count_failed(p);
+	opening_clear(p);
+	return decide_choose(p, service, p->flow.entry.backend_id);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The way of a packet through a hook: parse, find its flow or decide about it, rewrite, count.
+ * Ingress rewrites destinations before routing, egress sources after it; a flow whose both ends
+ * change is rewritten at ingress in both directions and redirected (design.md section 3).
+ */
+#pragma once
+
+#include "core/decide.h"
+#include "core/icmp.h"
+#include "packet/reject.h"
+
+/* Counts the packet for its service: one array read. */
+static __always_inline void forward_count(sl_ctx *ctx, const struct flow_entry *entry)
+{
+	__u32 id = entry->service_id;
+	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
+
+	if (!stats)
+		return;
+	if (entry->flags & SL_FLOW_FORWARD) {
+		stats->packets_in += ctx_segments(ctx);
+		stats->bytes_in += ctx_length(ctx);
+	} else {
+		stats->packets_out += ctx_segments(ctx);
+		stats->bytes_out += ctx_length(ctx);
+	}
+}
+
+static __always_inline void forward_answer(sl_ctx *ctx, const struct packet *p, __u32 verdict)
+{
+	if (p->flags & PACKET_TRACED)
+		ctx_answer(ctx, p->flow.entry.service_id, p->reason, verdict, p->frontend);
+}
+
+/* Drops or rejects for p->reason. Return: a TC action. */
+static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
+{
+	__u32 id = p->flow.entry.service_id;
+	struct service_stats *stats;
+
+	if (p->flags & PACKET_TRACED) {
+		ctx_answer(ctx, id, p->reason, verdict, p->frontend);
+		return CTX_DROP;
+	}
+	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
+	if (stats && id) {
+		if (verdict == SL_VERDICT_REJECT)
+			stats->rejected++;
+		else
+			stats->dropped++;
+	}
+	if (verdict != SL_VERDICT_REJECT)
+		return CTX_DROP;
+	if (p->flow.key.protocol == IPPROTO_TCP)
+		return reject_reset(ctx, p) ? CTX_DROP : ctx_bounce(ctx);
+	return reject_icmp(ctx, p, REJECT_PORT_UNREACHABLE, 0) ? CTX_DROP : ctx_bounce(ctx);
+}
+
+/* Sends a packet of a flow whose both ends change out again. Return: a TC action. */
+static __noinline int forward_redirect(sl_ctx *ctx, struct packet *p)
+{
+	struct next_hop hop = {};
+	__u32 reason = redirect_find(ctx, p, &hop);
+	int action;
+
+	if (reason == SL_REASON_NONE) {
+		action = redirect_send(ctx, p, &hop);
+		if (action >= 0) {
+			forward_answer(ctx, p, SL_VERDICT_FORWARD);
+			return action;
+		}
+		reason = SL_REASON_REWRITE_FAILED;
+	}
+	p->reason = reason;
+	action = forward_refuse(ctx, p, SL_VERDICT_DROP);
+	if (p->flags & PACKET_TRACED)
+		return action;
+	if (reason == SL_REASON_TTL_EXCEEDED)
+		return reject_icmp(ctx, p, REJECT_TTL_EXCEEDED, 0) ? CTX_DROP : ctx_bounce(ctx);
+	if (reason == SL_REASON_TOO_BIG)
+		return reject_icmp(ctx, p, REJECT_TOO_BIG, hop.mtu) ? CTX_DROP : ctx_bounce(ctx);
+	return CTX_DROP;
+}
+
+/* Does what p->flow.entry says. */
+static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
+{
+	if (!(p->flags & PACKET_TRACED))
+		forward_count(ctx, &p->flow.entry);
+	if (p->flow.entry.flags & SL_FLOW_SNAT)
+		return forward_redirect(ctx, p);
+	if (packet_rewrite(ctx, p, &p->flow.entry)) {
+		p->reason = SL_REASON_REWRITE_FAILED;
+		return forward_refuse(ctx, p, SL_VERDICT_DROP);
+	}
+	forward_answer(ctx, p, SL_VERDICT_FORWARD);
+	return CTX_NEXT;
+}
+
+/* May a packet that no established flow claims be a reply to one that is being opened? */
+static __always_inline bool forward_may_answer(const struct packet *p)
+{
+	if (p->flow.key.protocol == IPPROTO_UDP)
+		return true;
+	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return true;
+	return sl_flows_full_tick && now_ticks() - sl_flows_full_tick <= CONNTRACK_FULL_TICKS;
+}
+
+/* Is the packet sent to where replies of rewritten sources come: the node, a port of the range? */
+static __always_inline bool forward_to_snat_port(const struct packet *p)
+{
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	__u16 port = bpf_ntohs(p->flow.key.destination_port);
+
+	return config && port >= config->snat_port_min && port <= config->snat_port_max &&
+	       p->family < SL_FAMILY_COUNT &&
+	       same_address(&p->flow.key.destination, &config->node_address[p->family]);
+}
+
+/* A packet at ingress that sl_flows does not know. */
+static __noinline int forward_miss(sl_ctx *ctx, struct packet *p)
+{
+	int verdict;
+
+	if (p->flow.key.protocol && forward_to_snat_port(p) && forward_may_answer(p) &&
+	    opening_find_reply(p)) {
+		if (p->flow.entry.flags & SL_FLOW_SNAT)
+			return forward_apply(ctx, p);
+		return CTX_NEXT;
+	}
+	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
+	p->reason = 0;
+	p->frontend = 0;
+	verdict = decide(p);
+	if (verdict == SL_VERDICT_NONE) {
+		forward_answer(ctx, p, verdict);
+		return CTX_NEXT;
+	}
+	if (verdict != SL_VERDICT_FORWARD)
+		return forward_refuse(ctx, p, verdict);
+	if (p->reason)
+		reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
+	p->reason = 0;
+	return forward_apply(ctx, p);
+}
+
+/* A forward packet of an established flow whose backend has left, or that starts the flow anew. */
+static __noinline int forward_renew(sl_ctx *ctx, struct packet *p, const struct flow_entry *entry)
+{
+	bool traced = p->flags & PACKET_TRACED;
+
+	p->frontend = 0;
+	p->flow.entry = *entry;
+	if (!traced)
+		conntrack_delete(&p->flow.key, &p->flow.entry);
+	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return forward_refuse(ctx, p, decide_reject(p, SL_REASON_BACKEND_GONE));
+	return forward_miss(ctx, p);
+}
+
+/* Must a forward packet leave the flow it belongs to? One array read. */
+static __always_inline bool forward_must_renew(const struct packet *p,
+					       const struct flow_entry *entry)
+{
+	__u32 id = entry->backend_id;
+	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
+
+	if (!backend_present(backend, entry->backend_generation))
+		return true;
+	if (p->flow.key.protocol == IPPROTO_UDP)
+		return !(backend->flags & SL_BACKEND_USABLE);
+	return p->tcp_flags & TCP_SYN && !(p->tcp_flags & TCP_ACK) && conntrack_is_closed(entry);
+}
+
+/* A later fragment of which nothing more is known: dropped if it is for a service's address. */
+static __noinline int forward_fragment(sl_ctx *ctx, struct packet *p)
+{
+	struct service_key key = { .address = p->flow.key.destination };
+
+	if (!bpf_map_lookup_elem(&sl_services, &key))
+		return CTX_NEXT;
+	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
+	p->frontend = 0;
+	p->reason = SL_REASON_FRAGMENT_UNKNOWN;
+	return forward_refuse(ctx, p, SL_VERDICT_DROP);
+}
+
+static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_hook hook)
+{
+	int class;
+
+	p->hook = hook;
+	p->flags = 0;
+	class = packet_parse(ctx, p);
+	if (class == PACKET_SHORT)
+		class = packet_parse_pulled(ctx, p);
+	return class;
+}
+
+/* The whole of an ingress hook. Return: a TC action. */
+static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
+{
+	struct flow_entry *entry;
+	struct packet p;
+	int class = forward_parse(ctx, &p, hook);
+
+	if (class != PACKET_FLOW) {
+		if (class == PACKET_ICMP_ERROR)
+			return icmp_error(ctx, &p);
+		if (class == PACKET_FRAGMENT)
+			return forward_fragment(ctx, &p);
+		return CTX_NEXT;
+	}
+	if (ctx_traced(ctx))
+		p.flags |= PACKET_TRACED;
+	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (!entry)
+		return forward_miss(ctx, &p);
+	if (entry->flags & SL_FLOW_FORWARD) {
+		if (forward_must_renew(&p, entry))
+			return forward_renew(ctx, &p, entry);
+	} else if (!(entry->flags & SL_FLOW_SNAT)) {
+		return CTX_NEXT; /* a reply that the stack routes: its source is for egress */
+	}
+	if (p.flags & PACKET_TRACED || entry->flags & SL_FLOW_SNAT) {
+		p.flow.entry = *entry;
+		p.reason = 0;
+		p.frontend = 0;
+		if (!(p.flags & PACKET_TRACED))
+			conntrack_touch(&p, entry);
+		return forward_apply(ctx, &p);
+	}
+	conntrack_touch(&p, entry);
+	forward_count(ctx, entry);
+	return packet_rewrite(ctx, &p, entry) ? CTX_DROP : CTX_NEXT;
+}
+
+/* A packet at egress that sl_flows does not know: the answer to a flow that is being opened? */
+static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
+{
+	if (!opening_find_reply(p) || p->flow.entry.flags & SL_FLOW_SNAT)
+		return CTX_NEXT;
+	forward_count(ctx, &p->flow.entry);
+	return packet_rewrite(ctx, p, &p->flow.entry) ? CTX_DROP : CTX_NEXT;
+}
+
+/* The whole of an egress hook: replies get the service's address back. Return: a TC action. */
+static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
+{
+	struct flow_entry *entry;
+	struct packet p;
+	int class = forward_parse(ctx, &p, hook);
+
+	if (class != PACKET_FLOW)
+		return class == PACKET_ICMP_ERROR ? icmp_error(ctx, &p) : CTX_NEXT;
+	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (!entry)
+		return forward_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;
+	if (entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT))
+		return CTX_NEXT;
+	conntrack_touch(&p, entry);
+	forward_count(ctx, entry);
+	return packet_rewrite(ctx, &p, entry) ? CTX_DROP : CTX_NEXT;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * ICMP errors about packets of a service's flow, in both directions: the packet quoted inside is
+ * given the addresses that its sender knows, and the error is sent to that sender. That is what
+ * makes path MTU discovery work through a service (RFC 5508 section 4).
+ */
+#pragma once
+
+#include "core/opening.h"
+#include "packet/redirect.h"
+
+/* Where the quoted packet's headers are, and the word by which the error's checksum changes. */
+struct icmp_quote {
+	__u32 l3;
+	__u32 l4;
+	__u64 diff;
+};
+
+/*
+ * Reads the quoted packet. Return: 0 and p->flow.key: the flow of packets that would answer the
+ * quoted one, which is the flow that the error travels with; -1: not about TCP or UDP.
+ */
+static __always_inline int icmp_read(sl_ctx *ctx, struct packet *p, struct icmp_quote *quote)
+{
+	struct flow inner;
+	__u32 *ports;
+
+	quote->l3 = p->l4 + sizeof(struct icmp_header);
+	if (quote->l3 > 512)
+		return -1;
+	quote->l4 = p->family == SL_FAMILY_V4 ? l3_v4_quoted(ctx, quote->l3, &inner) :
+						l3_v6_quoted(ctx, quote->l3, &inner);
+	if (!quote->l4 || quote->l4 > 1024)
+		return -1;
+	if (inner.protocol != IPPROTO_TCP && inner.protocol != IPPROTO_UDP)
+		return -1;
+	ports = ctx_header(ctx, quote->l4, 8);
+	if (!ports)
+		return -1;
+	flow_set_ports(&p->flow.key, swap_ports(*ports), inner.protocol);
+	p->flow.key.source = inner.destination;
+	p->flow.key.destination = inner.source;
+	return 0;
+}
+
+/* Return: 1 and p->flow.entry, if the flow is known. */
+static __always_inline int icmp_find(struct packet *p)
+{
+	struct flow_entry *entry = bpf_map_lookup_elem(&sl_flows, &p->flow.key);
+
+	if (entry) {
+		p->flow.entry = *entry;
+		return 1;
+	}
+	return opening_find(p) || opening_find_reply(p);
+}
+
+/* Gives the quoted packet back what its sender wrote: ports, and its checksum if it is there. */
+static __always_inline int icmp_restore_l4(sl_ctx *ctx, const struct packet *p,
+					   struct icmp_quote *quote, __u64 addresses)
+{
+	__u32 new_ports = swap_ports(entry_ports(&p->flow.entry));
+	bool udp = p->flow.key.protocol == IPPROTO_UDP;
+	__u32 *ports = ctx_header(ctx, quote->l4, sizeof(*ports));
+	__u32 old_ports;
+	__u16 *check, old;
+	__u64 diff;
+
+	if (!ports)
+		return -1;
+	old_ports = *ports;
+	*ports = new_ports;
+	diff = checksum_add(0, old_ports, new_ports);
+	quote->diff += diff;
+	check = ctx_header(ctx, quote->l4 + (udp ? __builtin_offsetof(struct udphdr, check) :
+						   __builtin_offsetof(struct tcphdr, check)),
+			   sizeof(*check));
+	/* A quote may end after 8 bytes: TCP's checksum is then not there to be restored. */
+	if (!check || (udp && !*check))
+		return 0;
+	old = *check;
+	*check = checksum_update(old, diff + addresses);
+	quote->diff = checksum_add(quote->diff, old, *check);
+	return 0;
+}
+
+/* Rewrites the quoted packet and the error around it. @turn: the error's source is an end of the
+ * flow, and is rewritten like one. Return: 0, or -1. */
+static __noinline int icmp_rewrite(sl_ctx *ctx, struct packet *p, struct icmp_quote *quote,
+				   const struct addr *source)
+{
+	const struct flow_entry *entry = &p->flow.entry;
+	__u32 check = p->l4 + __builtin_offsetof(struct icmp_header, checksum);
+	bool v4 = p->family == SL_FAMILY_V4;
+	__u64 inner, outer;
+
+	quote->diff = 0;
+	if (packet_set_addresses(ctx, p, quote->l3, &entry->new_destination, &entry->new_source,
+				 &inner))
+		return -1;
+	/* IPv4: the quoted header's own checksum has taken the difference up. */
+	if (!v4)
+		quote->diff += inner;
+	if (icmp_restore_l4(ctx, p, quote, inner))
+		return -1;
+	if (packet_set_addresses(ctx, p, p->l3, source, &entry->new_destination, &outer))
+		return -1;
+	if (ctx_checksum_diff(ctx, check, checksum_fold32(quote->diff), false, false))
+		return -1;
+	return v4 ? 0 : ctx_checksum_diff(ctx, check, checksum_fold32(outer), true, false);
+}
+
+/*
+ * Handles an ICMP error that @p has been parsed as. Return: a TC action; CTX_NEXT also if it is
+ * about no flow of ours.
+ */
+static __noinline int icmp_error(sl_ctx *ctx, struct packet *p)
+{
+	bool ingress = p->hook == SL_HOOK_FROM_POD || p->hook == SL_HOOK_FROM_NET;
+	struct addr source = p->flow.key.source;
+	struct icmp_quote quote = {};
+	struct next_hop hop = {};
+	__u8 flags;
+
+	p->tcp_flags = 0;
+	if (ctx_pull(ctx, PACKET_PULL) || icmp_read(ctx, p, &quote) || !icmp_find(p))
+		return CTX_NEXT;
+	flags = p->flow.entry.flags;
+	if (ingress != !!(flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)))
+		return CTX_NEXT;
+	if (!ingress && flags & SL_FLOW_SNAT)
+		return CTX_NEXT;
+	if (((__u64 *)&source)[0] == ((__u64 *)&p->flow.key.source)[0] &&
+	    ((__u64 *)&source)[1] == ((__u64 *)&p->flow.key.source)[1])
+		source = p->flow.entry.new_source;
+	if (!(flags & SL_FLOW_SNAT))
+		return icmp_rewrite(ctx, p, &quote, &source) ? CTX_DROP : CTX_NEXT;
+	if (redirect_find(ctx, p, &hop) || icmp_rewrite(ctx, p, &quote, &source))
+		return CTX_DROP;
+	return redirect_out(ctx, p, &hop);
+}

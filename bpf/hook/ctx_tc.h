@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The packet as TC sees it. Every hook's ctx header gives the same names with the same contracts,
+ * so that packet/ and core/ are written once; an entry file includes exactly one of them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps/trace.h"
+
+typedef struct __sk_buff sl_ctx;
+
+enum {
+	CTX_NEXT = TC_ACT_UNSPEC, /* go on: other programs on the interface still run */
+	CTX_DROP = TC_ACT_SHOT,
+};
+
+enum { CTX_MAX_OFFSET = 0x3fff };
+
+/*
+ * Return: `length` bytes of the packet at `offset`, or NULL if they are not in the linear part.
+ * Dead after any helper that changes the packet. The bound is for the verifier, which forgets those
+ * of offsets that have been in memory.
+ */
+static __always_inline void *ctx_header(sl_ctx *ctx, __u32 offset, __u32 length)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	/* clang 14 moves what it knows to be zero-extended words by 32-bit moves, after which the
+	 * verifier takes them for numbers. */
+	barrier_var(data);
+	barrier_var(data_end);
+	barrier_var(offset);
+	if (offset > CTX_MAX_OFFSET)
+		return NULL;
+	if (data + offset + length > data_end)
+		return NULL;
+	return data + offset;
+}
+
+/* Makes the first @length bytes linear. Return: 0, or negative errno. */
+static __always_inline int ctx_pull(sl_ctx *ctx, __u32 length)
+{
+	return bpf_skb_pull_data(ctx, length < ctx->len ? length : ctx->len);
+}
+
+static __always_inline __u32 ctx_length(sl_ctx *ctx)
+{
+	return ctx->len;
+}
+
+/* Packets on the wire that this one stands for: more than one with segmentation offload. */
+static __always_inline __u32 ctx_segments(sl_ctx *ctx)
+{
+	__u32 segments = ctx->gso_segs;
+
+	return segments ? segments : 1;
+}
+
+static __always_inline __u32 ctx_segment_size(sl_ctx *ctx)
+{
+	return ctx->gso_size;
+}
+
+static __always_inline __u32 ctx_ifindex(sl_ctx *ctx)
+{
+	return ctx->ifindex;
+}
+
+/*
+ * Adjusts the transport checksum at @offset by @diff (ones' complement, of words that the pseudo
+ * header has too if @pseudo) without knowing whether the stack has finished it.
+ */
+static __always_inline int ctx_checksum_diff(sl_ctx *ctx, __u32 offset, __u32 diff, bool pseudo,
+					     bool udp)
+{
+	return bpf_l4_csum_replace(ctx, offset, 0, diff,
+				   (pseudo ? BPF_F_PSEUDO_HDR : 0) |
+					   (udp ? BPF_F_MARK_MANGLED_0 : 0));
+}
+
+/* Sends the packet out of the interface that it is on, as a frame: the reply to a reject. */
+static __always_inline int ctx_bounce(sl_ctx *ctx)
+{
+	return bpf_redirect(ctx->ifindex, 0);
+}
+
+static __always_inline int ctx_resize(sl_ctx *ctx, __u32 length)
+{
+	return bpf_skb_change_tail(ctx, length, 0);
+}
+
+static __always_inline int ctx_store(sl_ctx *ctx, __u32 offset, const void *from, __u32 length)
+{
+	return bpf_skb_store_bytes(ctx, offset, from, length, 0);
+}
+
+static __always_inline bool ctx_has_vlan(sl_ctx *ctx)
+{
+	return ctx->vlan_present;
+}
+
+/* Takes the outermost VLAN tag off, wherever it is kept. */
+static __always_inline int ctx_pop_vlan(sl_ctx *ctx)
+{
+	return bpf_skb_vlan_pop(ctx);
+}
+
+/* Is this a question of maps/trace.h? */
+static __always_inline bool ctx_traced(sl_ctx *ctx)
+{
+	return ctx->cb[0] == SL_TRACE_CB0 && ctx->cb[1] == SL_TRACE_CB1;
+}
+
+static __always_inline void ctx_answer(sl_ctx *ctx, __u32 service_id, __u32 reason, __u32 verdict,
+				       __u32 frontend)
+{
+	ctx->cb[SL_TRACE_SERVICE_ID] = service_id;
+	ctx->cb[SL_TRACE_REASON] = reason | verdict << 16;
+	ctx->cb[SL_TRACE_FRONTEND] = frontend;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* IPv4 (RFC 791): one of the two files that know a family. Included by packet.h. */
+#pragma once
+
+#include <linux/ip.h>
+
+enum { IPV4_MORE_FRAGMENTS = 0x2000, IPV4_OFFSET = 0x1fff, IPV4_DONT_FRAGMENT = 0x4000 };
+
+/* RFC 792. */
+enum { ICMP_DEST_UNREACH = 3, ICMP_TIME_EXCEEDED = 11, ICMP_PARAMETERPROB = 12 };
+
+enum { ICMP_PORT_UNREACH = 3, ICMP_FRAG_NEEDED = 4 };
+
+static __always_inline void l3_v4_map(struct addr *to, __be32 address)
+{
+	((__u64 *)to)[0] = 0;
+	((__u64 *)to)[1] = (__u64)address << 32 | bpf_htonl(0xffff);
+}
+
+static __always_inline bool l3_v4_icmp_is_error(__u8 type)
+{
+	return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED ||
+	       type == ICMP_PARAMETERPROB;
+}
+
+static __always_inline enum packet_class l3_v4_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
+						     __be32 *fragment_id)
+{
+	struct iphdr *ip = ctx_header(ctx, p->l3, sizeof(*ip));
+	__u16 fragment;
+
+	if (!ip)
+		return PACKET_SHORT;
+	if (ip->version != 4 || ip->ihl < 5)
+		return PACKET_OTHER;
+	p->family = SL_FAMILY_V4;
+	p->l4 = p->l3 + ip->ihl * 4;
+	l3_v4_map(&p->flow.key.source, ip->saddr);
+	l3_v4_map(&p->flow.key.destination, ip->daddr);
+	*protocol = ip->protocol;
+	fragment = bpf_ntohs(ip->frag_off);
+	if (fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET)) {
+		p->flags |= fragment & IPV4_OFFSET ? PACKET_LATER_FRAGMENT : PACKET_FIRST_FRAGMENT;
+		*fragment_id = ip->id;
+	}
+	return PACKET_FLOW;
+}
+
+/* Sets both addresses; @diff becomes what a transport's pseudo header changes by. */
+static __always_inline int l3_v4_rewrite(sl_ctx *ctx, __u32 l3, const struct addr *source,
+					 const struct addr *destination, __u64 *diff)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	if (!ip)
+		return -1;
+	*diff = checksum_add(0, ip->saddr, source->w[3]);
+	*diff = checksum_add(*diff, ip->daddr, destination->w[3]);
+	ip->saddr = source->w[3];
+	ip->daddr = destination->w[3];
+	ip->check = checksum_update(ip->check, *diff);
+	return 0;
+}
+
+/*
+ * Reads the packet inside an ICMP error at @l3 into @inner, as it is there.
+ * Return: the offset of its transport header, 0: none to be had.
+ */
+static __always_inline __u32 l3_v4_quoted(sl_ctx *ctx, __u32 l3, struct flow *inner)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(IPV4_OFFSET))
+		return 0;
+	l3_v4_map(&inner->source, ip->saddr);
+	l3_v4_map(&inner->destination, ip->daddr);
+	inner->protocol = ip->protocol;
+	return l3 + ip->ihl * 4;
+}
+
+/* Return: the TTL before it was decremented, 0 if it could not be. */
+static __always_inline __u32 l3_v4_forward_ttl(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+	__u32 ttl;
+
+	if (!ip)
+		return 0;
+	ttl = ip->ttl;
+	if (ttl > 1) {
+		/* RFC 1141: the TTL is the high byte of its word. */
+		ip->check = checksum_update(ip->check, checksum_add(0, bpf_htons(0x0100), 0));
+		ip->ttl = ttl - 1;
+	}
+	return ttl;
+}
+
+static __always_inline __u32 l3_v4_ttl(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip ? ip->ttl : 0;
+}
+
+static __always_inline __u32 l3_v4_length(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip ? bpf_ntohs(ip->tot_len) : 0;
+}
+
+/* Makes the header that of an answer: addresses exchanged, @length in all, a TTL of its own. */
+static __always_inline int l3_v4_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32 ttl)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+	__be16 tot_len = bpf_htons(length);
+	__be32 source;
+	__u64 diff;
+
+	if (!ip)
+		return -1;
+	diff = checksum_add(0, ip->tot_len, tot_len);
+	diff = checksum_add(diff, bpf_htons(ip->ttl << 8), bpf_htons(ttl << 8));
+	diff = checksum_add(diff, ip->frag_off, 0);
+	ip->check = checksum_update(ip->check, diff);
+	ip->tot_len = tot_len;
+	ip->frag_off = 0;
+	ip->ttl = ttl;
+	source = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = source;
+	return 0;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* IPv6 (RFC 8200): one of the two files that know a family. Included by packet.h. */
+#pragma once
+
+#include <linux/in6.h>
+#include <linux/ipv6.h>
+
+/* Hosts rarely send more than one or two; what has more is left alone. */
+enum { IPV6_MAX_EXTENSIONS = 4 };
+
+enum { IPV6_HOP_BY_HOP = 0, IPV6_ROUTING = 43, IPV6_FRAGMENT = 44, IPV6_DESTINATION = 60 };
+
+enum { IPV6_FRAGMENT_OFFSET = 0xfff8, IPV6_FRAGMENT_MORE = 1 };
+
+struct ipv6_fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+/* By 8-byte words, though the packet's address may be aligned to 2: a lookup stalls on narrower
+ * stores, and the kernels that sluice runs on allow the access. */
+static __always_inline void l3_v6_copy(void *to, const void *from)
+{
+	((__u64 *)to)[0] = ((const __u64 *)from)[0];
+	((__u64 *)to)[1] = ((const __u64 *)from)[1];
+}
+
+static __always_inline bool l3_v6_icmp_is_error(__u8 type)
+{
+	return type >= ICMPV6_DEST_UNREACH && type <= ICMPV6_PARAMPROB;
+}
+
+/*
+ * Steps over extension headers from p->l4 with next header *protocol. Not inlined: a packet with
+ * such headers is rare, and the loop is large.
+ */
+static __noinline int l3_v6_skip_extensions(sl_ctx *ctx, struct packet *p, __u32 *protocol,
+					    __be32 *fragment_id)
+{
+	__u32 offset = p->l4;
+	__u32 next = *protocol;
+
+	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
+		struct ipv6_fragment_header *header;
+
+		if (next != IPV6_HOP_BY_HOP && next != IPV6_ROUTING && next != IPV6_FRAGMENT &&
+		    next != IPV6_DESTINATION)
+			break;
+		if (offset > 1024)
+			return PACKET_OTHER;
+		header = ctx_header(ctx, offset, sizeof(*header));
+		if (!header)
+			return PACKET_SHORT;
+		if (next == IPV6_FRAGMENT) {
+			__u16 where = bpf_ntohs(header->offset);
+
+			next = header->next_header;
+			offset += sizeof(*header);
+			if (where & IPV6_FRAGMENT_OFFSET) {
+				p->flags |= PACKET_LATER_FRAGMENT;
+				*fragment_id = header->id;
+				break;
+			}
+			if (where & IPV6_FRAGMENT_MORE) {
+				p->flags |= PACKET_FIRST_FRAGMENT;
+				*fragment_id = header->id;
+			}
+			continue;
+		}
+		next = header->next_header;
+		offset += (header->reserved + 1) * 8; /* the length field, in other headers */
+	}
+	if (offset > 2048)
+		return PACKET_OTHER;
+	p->l4 = offset;
+	*protocol = next;
+	return PACKET_FLOW;
+}
+
+static __always_inline bool l3_v6_is_extension(__u32 next)
+{
+	return next == IPV6_HOP_BY_HOP || next == IPV6_ROUTING || next == IPV6_FRAGMENT ||
+	       next == IPV6_DESTINATION;
+}
+
+static __always_inline enum packet_class l3_v6_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
+						     __be32 *fragment_id)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, p->l3, sizeof(*ip));
+
+	if (!ip)
+		return PACKET_SHORT;
+	if (ip->version != 6)
+		return PACKET_OTHER;
+	p->family = SL_FAMILY_V6;
+	p->l4 = p->l3 + sizeof(*ip);
+	l3_v6_copy(&p->flow.key.source, &ip->saddr);
+	l3_v6_copy(&p->flow.key.destination, &ip->daddr);
+	*protocol = ip->nexthdr;
+	if (l3_v6_is_extension(ip->nexthdr)) {
+		int class = l3_v6_skip_extensions(ctx, p, protocol, fragment_id);
+
+		if (class != PACKET_FLOW)
+			return class;
+		p->l4 &= 0xfff;
+	}
+	return PACKET_FLOW;
+}
+
+static __always_inline int l3_v6_rewrite(sl_ctx *ctx, __u32 l3, const struct addr *source,
+					 const struct addr *destination, __u64 *diff)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	if (!ip)
+		return -1;
+	*diff = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		*diff = checksum_add(*diff, ip->saddr.in6_u.u6_addr32[i], source->w[i]);
+		*diff = checksum_add(*diff, ip->daddr.in6_u.u6_addr32[i], destination->w[i]);
+		/* Else clang loads all sixteen words first, and the stack is too small for that. */
+		barrier_var(*diff);
+	}
+	l3_v6_copy(&ip->saddr, source);
+	l3_v6_copy(&ip->daddr, destination);
+	return 0;
+}
+
+/* As l3_v4_quoted. A quoted packet with extension headers is left alone. */
+static __always_inline __u32 l3_v6_quoted(sl_ctx *ctx, __u32 l3, struct flow *inner)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	if (!ip || ip->version != 6)
+		return 0;
+	l3_v6_copy(&inner->source, &ip->saddr);
+	l3_v6_copy(&inner->destination, &ip->daddr);
+	inner->protocol = ip->nexthdr;
+	return l3 + sizeof(*ip);
+}
+
+static __always_inline __u32 l3_v6_forward_ttl(sl_ctx *ctx, __u32 l3)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+	__u32 limit;
+
+	if (!ip)
+		return 0;
+	limit = ip->hop_limit;
+	if (limit > 1)
+		ip->hop_limit = limit - 1;
+	return limit;
+}
+
+static __always_inline __u32 l3_v6_ttl(sl_ctx *ctx, __u32 l3)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip ? ip->hop_limit : 0;
+}
+
+static __always_inline __u32 l3_v6_length(sl_ctx *ctx, __u32 l3)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip ? bpf_ntohs(ip->payload_len) + sizeof(*ip) : 0;
+}
+
+/* As l3_v4_turn; @length counts from the header's start. */
+static __always_inline int l3_v6_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32 limit)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+	struct addr source;
+
+	if (!ip)
+		return -1;
+	ip->payload_len = bpf_htons(length - sizeof(*ip));
+	ip->hop_limit = limit;
+	l3_v6_copy(&source, &ip->saddr);
+	l3_v6_copy(&ip->saddr, &ip->daddr);
+	l3_v6_copy(&ip->daddr, &source);
+	return 0;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A packet as the core sees it: where its headers are, the flow it belongs to and what becomes of
+ * it. Only l3_v4.h and l3_v6.h know what an IP header looks like; this file picks between them.
+ */
+#pragma once
+
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+enum packet_class {
+	PACKET_OTHER,	   /* nothing that a service could be meant by */
+	PACKET_FLOW,	   /* TCP or UDP */
+	PACKET_ICMP_ERROR, /* an ICMP error: the flow is that of the packet inside */
+	PACKET_SHORT,	   /* headers are not in the linear part, or not there at all */
+	PACKET_FRAGMENT,   /* a later fragment whose first was not seen: ports unknown */
+};
+
+enum packet_flag {
+	PACKET_FIRST_FRAGMENT = 1 << 0,
+	PACKET_LATER_FRAGMENT = 1 << 1, /* no transport header */
+	PACKET_TRACED = 1 << 2,		/* a question of maps/trace.h: decide, but leave no state */
+};
+
+/* ICMP and ICMPv6. linux/icmp.h would pull in the C library's socket headers. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__be32 rest; /* by type: the MTU in its low half (ICMP), or all of it (ICMPv6) */
+};
+
+enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
+
+enum { PACKET_ETHERTYPE_OFFSET = 12, PACKET_MAX_VLANS = 2, PACKET_MAX_L3 = ETH_HLEN + 8 };
+
+struct packet {
+	struct opening_flow flow; /* .key: as on the wire; .entry: what becomes of it */
+	__u32 l3;		  /* offsets from the frame's start */
+	__u32 l4;
+	__u8 family; /* enum sl_family */
+	__u8 tcp_flags;
+	__u8 flags; /* enum packet_flag */
+	__u8 hook;  /* enum sl_hook */
+	__u32 reason;
+	__u32 frontend; /* enum sl_frontend_kind */
+};
+
+/* The scope of a hook's packets: see enum sl_scope. */
+static __always_inline __u32 packet_scope(const struct packet *p)
+{
+	return p->hook == SL_HOOK_FROM_NET ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL;
+}
+
+static __always_inline __u32 now_ticks(void)
+{
+	return bpf_ktime_get_coarse_ns() >> SL_TICK_SHIFT;
+}
+
+/* Ports as one word, and ports with protocol as one: narrow stores right before a lookup stall it
+ * (design.md section 4). */
+static __always_inline __u32 flow_ports(const struct flow *flow)
+{
+	return *(const __u32 *)&flow->source_port;
+}
+
+static __always_inline void flow_set_ports(struct flow *flow, __u32 ports, __u32 protocol)
+{
+	*(__u64 *)&flow->source_port = (__u64)protocol << 32 | ports;
+}
+
+static __always_inline __u32 swap_ports(__u32 ports)
+{
+	return ports << 16 | ports >> 16;
+}
+
+static __always_inline __u32 entry_ports(const struct flow_entry *entry)
+{
+	return *(const __u32 *)&entry->new_source_port;
+}
+
+static __always_inline void entry_set_ports(struct flow_entry *entry, __u32 ports)
+{
+	*(__u32 *)&entry->new_source_port = ports;
+}
+
+/* Ones' complement arithmetic on 32-bit words, in 64 bits (RFC 1624). */
+static __always_inline __u64 checksum_add(__u64 diff, __u32 old, __u32 new)
+{
+	return diff + (__u32)~old + new;
+}
+
+static __always_inline __u32 checksum_fold32(__u64 diff)
+{
+	diff = (diff & 0xffffffff) + (diff >> 32);
+	diff = (diff & 0xffffffff) + (diff >> 32);
+	return (__u32)diff;
+}
+
+static __always_inline __u16 checksum_fold16(__u64 sum)
+{
+	sum = checksum_fold32(sum);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)sum;
+}
+
+/* The checksum @check of words that have changed by @diff. */
+static __always_inline __u16 checksum_update(__u16 check, __u64 diff)
+{
+	return ~checksum_fold16((__u64)(__u16)~check + checksum_fold32(diff));
+}
+
+#include "packet/l3_v4.h"
+#include "packet/l3_v6.h"
+
+/* Finds the ports of a later fragment. Return: 0, or -1: the first was not seen. */
+static __noinline int packet_fragment_ports(struct packet *p, __be32 id)
+{
+	struct fragment_key key = {
+		.source = p->flow.key.source,
+		.destination = p->flow.key.destination,
+		.id = id,
+		.protocol = p->flow.key.protocol,
+	};
+	__u32 *ports;
+
+	if (p->flags & PACKET_FIRST_FRAGMENT) {
+		__u32 first = flow_ports(&p->flow.key);
+
+		bpf_map_update_elem(&sl_frags, &key, &first, BPF_ANY);
+		return 0;
+	}
+	ports = bpf_map_lookup_elem(&sl_frags, &key);
+	if (!ports)
+		return -1;
+	flow_set_ports(&p->flow.key, *ports, p->flow.key.protocol);
+	return 0;
+}
+
+/* Reads ports and TCP flags at p->l4. */
+static __always_inline enum packet_class packet_parse_l4(sl_ctx *ctx, struct packet *p,
+							 __u32 protocol)
+{
+	if (protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
+
+		if (!tcp)
+			return PACKET_SHORT;
+		flow_set_ports(&p->flow.key, *(__u32 *)tcp, protocol);
+		p->tcp_flags = ((__u8 *)tcp)[13];
+		return PACKET_FLOW;
+	}
+	if (protocol == IPPROTO_UDP) {
+		struct udphdr *udp = ctx_header(ctx, p->l4, sizeof(*udp));
+
+		if (!udp)
+			return PACKET_SHORT;
+		flow_set_ports(&p->flow.key, *(__u32 *)udp, protocol);
+		return PACKET_FLOW;
+	}
+	return PACKET_OTHER;
+}
+
+/*
+ * Parses the frame into @p, which the caller has zeroed but for the hook. Touches no map, but
+ * sl_frags for fragments.
+ */
+static __always_inline enum packet_class packet_parse(sl_ctx *ctx, struct packet *p)
+{
+	enum packet_class class;
+	__be32 fragment_id = 0;
+	__u32 protocol = 0;
+	__u16 *ethertype;
+	__u32 l3 = ETH_HLEN;
+
+	ethertype = ctx_header(ctx, PACKET_ETHERTYPE_OFFSET, sizeof(*ethertype));
+	if (!ethertype)
+		return PACKET_SHORT;
+	for (int i = 0; i < PACKET_MAX_VLANS; i++) {
+		if (*ethertype != bpf_htons(ETH_P_8021Q) && *ethertype != bpf_htons(ETH_P_8021AD))
+			break;
+		l3 += 4;
+		ethertype = ctx_header(ctx, l3 - 2, sizeof(*ethertype));
+		if (!ethertype)
+			return PACKET_SHORT;
+	}
+	p->l3 = l3;
+	p->tcp_flags = 0;
+	if (*ethertype == bpf_htons(ETH_P_IP))
+		class = l3_v4_parse(ctx, p, &protocol, &fragment_id);
+	else if (*ethertype == bpf_htons(ETH_P_IPV6))
+		class = l3_v6_parse(ctx, p, &protocol, &fragment_id);
+	else
+		return PACKET_OTHER;
+	if (class != PACKET_FLOW)
+		return class;
+	if (p->flags & PACKET_LATER_FRAGMENT) {
+		flow_set_ports(&p->flow.key, 0, protocol);
+		if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+			return PACKET_OTHER;
+		return packet_fragment_ports(p, fragment_id) ? PACKET_FRAGMENT : PACKET_FLOW;
+	}
+	class = packet_parse_l4(ctx, p, protocol);
+	if (class == PACKET_FLOW && p->flags & PACKET_FIRST_FRAGMENT)
+		packet_fragment_ports(p, fragment_id);
+	if (class != PACKET_OTHER)
+		return class;
+	if (protocol == (p->family == SL_FAMILY_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) &&
+	    !(p->flags & PACKET_FIRST_FRAGMENT)) {
+		__u8 *type = ctx_header(ctx, p->l4, 8);
+
+		if (!type)
+			return PACKET_SHORT;
+		if (p->family == SL_FAMILY_V4 ? l3_v4_icmp_is_error(*type) :
+						l3_v6_icmp_is_error(*type))
+			return PACKET_ICMP_ERROR;
+	}
+	return PACKET_OTHER;
+}
+
+enum { PACKET_PULL = 192 };
+
+/* Parses again with more of the packet made linear: seldom, so not inlined. */
+static __noinline int packet_parse_pulled(sl_ctx *ctx, struct packet *p)
+{
+	p->flags &= ~(PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT);
+	if (ctx_pull(ctx, PACKET_PULL))
+		return PACKET_OTHER;
+	return packet_parse(ctx, p);
+}
+
+static __always_inline __u32 packet_checksum_offset(const struct packet *p)
+{
+	return p->l4 + (p->flow.key.protocol == IPPROTO_TCP ? __builtin_offsetof(struct tcphdr, check) :
+							      __builtin_offsetof(struct udphdr, check));
+}
+
+/* Sets the addresses of the IP header at @l3: the packet's own, or that quoted in an ICMP error. */
+static __always_inline int packet_set_addresses(sl_ctx *ctx, const struct packet *p, __u32 l3,
+						const struct addr *source,
+						const struct addr *destination, __u64 *diff)
+{
+	return p->family == SL_FAMILY_V4 ? l3_v4_rewrite(ctx, l3, source, destination, diff) :
+					   l3_v6_rewrite(ctx, l3, source, destination, diff);
+}
+
+/*
+ * Gives the packet the addresses and ports of @entry and mends its checksums.
+ * Return: 0, or -1: not possible, the packet is as it was or must be dropped.
+ */
+static __always_inline int packet_rewrite(sl_ctx *ctx, struct packet *p,
+					  const struct flow_entry *entry)
+{
+	bool udp = p->flow.key.protocol == IPPROTO_UDP;
+	__u32 old_ports = flow_ports(&p->flow.key);
+	__u32 new_ports = entry_ports(entry);
+	__u64 diff;
+
+	if (old_ports != new_ports && !(p->flags & PACKET_LATER_FRAGMENT)) {
+		__u32 *ports = ctx_header(ctx, p->l4, sizeof(*ports));
+
+		if (!ports)
+			return -1;
+		*ports = new_ports;
+	}
+	if (packet_set_addresses(ctx, p, p->l3, &entry->new_source, &entry->new_destination, &diff))
+		return -1;
+	if (p->flags & PACKET_LATER_FRAGMENT)
+		return 0;
+	if (old_ports != new_ports &&
+	    ctx_checksum_diff(ctx, packet_checksum_offset(p),
+			      checksum_fold32(checksum_add(0, old_ports, new_ports)), false, udp))
+		return -1;
+	return ctx_checksum_diff(ctx, packet_checksum_offset(p), checksum_fold32(diff), true, udp);
+}

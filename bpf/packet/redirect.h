@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Sends a packet whose both ends change out of the node again: it must not enter the stack with one
+ * of the node's own addresses as its source (it would be dropped as martian).
+ */
+#pragma once
+
+#include "packet/packet.h"
+
+/* The next hop for what p->flow.entry makes of the packet. */
+struct next_hop {
+	struct bpf_redir_neigh neighbour;
+	__u32 ifindex;
+	__u32 mtu; /* set with SL_REASON_TOO_BIG */
+};
+
+enum { REDIRECT_AF_INET = 2, REDIRECT_AF_INET6 = 10 };
+
+/*
+ * Asks the FIB. Changes nothing in the packet, so that an error can still quote it.
+ * Return: enum sl_reason: NONE, NO_ROUTE, TTL_EXCEEDED or TOO_BIG with hop->mtu.
+ */
+static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct next_hop *hop)
+{
+	struct bpf_fib_lookup fib = {};
+	const struct flow_entry *entry = &p->flow.entry;
+	bool v4 = p->family == SL_FAMILY_V4;
+	__u32 segment = ctx_segment_size(ctx);
+	int found;
+
+	if ((v4 ? l3_v4_ttl(ctx, p->l3) : l3_v6_ttl(ctx, p->l3)) <= 1)
+		return SL_REASON_TTL_EXCEEDED;
+	fib.family = v4 ? REDIRECT_AF_INET : REDIRECT_AF_INET6;
+	fib.l4_protocol = p->flow.key.protocol;
+	fib.sport = entry->new_source_port;
+	fib.dport = entry->new_destination_port;
+	fib.ifindex = ctx_ifindex(ctx);
+	if (segment) /* what its segments will be: their payload and the headers before it */
+		fib.tot_len = p->l4 - p->l3 + sizeof(struct tcphdr) + segment;
+	else
+		fib.tot_len = v4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
+	if (v4) {
+		fib.ipv4_src = entry->new_source.w[3];
+		fib.ipv4_dst = entry->new_destination.w[3];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, &entry->new_source, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &entry->new_destination, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		hop->mtu = fib.mtu_result;
+		return SL_REASON_TOO_BIG;
+	}
+	/* An unresolved neighbour is fine: the redirect resolves it and queues the packet. */
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return SL_REASON_NO_ROUTE;
+	hop->ifindex = fib.ifindex;
+	hop->neighbour.nh_family = fib.family;
+	__builtin_memcpy(&hop->neighbour.ipv6_nh, fib.ipv6_dst, sizeof(fib.ipv6_dst));
+	return SL_REASON_NONE;
+}
+
+/* Takes the VLAN tags off: the next hop is reached through another link. Return: 0, or -1. */
+static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
+{
+	for (int i = 0; i < PACKET_MAX_VLANS + 1; i++) {
+		bool beside = ctx_has_vlan(ctx); /* in the skb: offsets in the frame stay */
+
+		if (!beside && p->l3 <= ETH_HLEN)
+			break;
+		if (ctx_pop_vlan(ctx))
+			return -1;
+		/* Taking an outer tag off moves the next one out of the frame to its place. */
+		if (p->l3 > ETH_HLEN) {
+			p->l3 -= 4;
+			p->l4 -= 4;
+		}
+	}
+	return 0;
+}
+
+/* Decrements the TTL and sends a packet that has been rewritten. Return: a TC action. */
+static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
+{
+	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3) :
+					 l3_v6_forward_ttl(ctx, p->l3)) <= 1)
+		return CTX_DROP;
+	return bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
+}
+
+/* Rewrites and sends. Return: a TC action, or -1: not possible. */
+static __noinline int redirect_send(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
+{
+	if (redirect_untag(ctx, p) || packet_rewrite(ctx, p, &p->flow.entry))
+		return -1;
+	return redirect_out(ctx, p, hop);
+}
