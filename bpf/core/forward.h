@@ -126,15 +126,13 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p)
 {
 	int verdict;
 
-	if (p->flow.key.protocol && forward_to_snat_port(p) && forward_may_answer(p) &&
+	packet_clear_decision(p);
+	if (forward_to_snat_port(p) && forward_may_answer(p) &&
 	    opening_find_reply(p)) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
 		return CTX_NEXT;
 	}
-	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
-	p->reason = 0;
-	p->frontend = 0;
 	verdict = decide(p);
 	if (verdict == SL_VERDICT_NONE) {
 		forward_answer(ctx, p, verdict);
@@ -153,7 +151,7 @@ static __noinline int forward_renew(sl_ctx *ctx, struct packet *p, const struct 
 {
 	bool traced = p->flags & PACKET_TRACED;
 
-	p->frontend = 0;
+	packet_clear_decision(p);
 	p->flow.entry = *entry;
 	if (!traced)
 		conntrack_delete(&p->flow.key, &p->flow.entry);
@@ -183,8 +181,7 @@ static __noinline int forward_fragment(sl_ctx *ctx, struct packet *p)
 
 	if (!bpf_map_lookup_elem(&sl_services, &key))
 		return CTX_NEXT;
-	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
-	p->frontend = 0;
+	packet_clear_decision(p);
 	p->reason = SL_REASON_FRAGMENT_UNKNOWN;
 	return forward_refuse(ctx, p, SL_VERDICT_DROP);
 }
@@ -227,9 +224,8 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 		return CTX_NEXT; /* a reply that the stack routes: its source is for egress */
 	}
 	if (p.flags & PACKET_TRACED || entry->flags & SL_FLOW_SNAT) {
+		packet_clear_decision(&p);
 		p.flow.entry = *entry;
-		p.reason = 0;
-		p.frontend = 0;
 		if (!(p.flags & PACKET_TRACED))
 			conntrack_touch(&p, entry);
 		return forward_apply(ctx, &p);
@@ -242,6 +238,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 /* A packet at egress that sl_flows does not know: the answer to a flow that is being opened? */
 static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 {
+	packet_clear_decision(p);
 	if (!opening_find_reply(p) || p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	forward_count(ctx, &p->flow.entry);

@@ -84,8 +84,7 @@ static __always_inline int icmp_restore_l4(sl_ctx *ctx, const struct packet *p,
 	return 0;
 }
 
-/* Rewrites the quoted packet and the error around it. @turn: the error's source is an end of the
- * flow, and is rewritten like one. Return: 0, or -1. */
+/* Rewrites the quoted packet, and the error around it to come from @source. Return: 0, or -1. */
 static __noinline int icmp_rewrite(sl_ctx *ctx, struct packet *p, struct icmp_quote *quote,
 				   const struct addr *source)
 {
@@ -122,6 +121,7 @@ static __noinline int icmp_error(sl_ctx *ctx, struct packet *p)
 	struct next_hop hop = {};
 	__u8 flags;
 
+	packet_clear_decision(p);
 	p->tcp_flags = 0;
 	if (ctx_pull(ctx, PACKET_PULL) || icmp_read(ctx, p, &quote) || !icmp_find(p))
 		return CTX_NEXT;
@@ -130,8 +130,7 @@ static __noinline int icmp_error(sl_ctx *ctx, struct packet *p)
 		return CTX_NEXT;
 	if (!ingress && flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
-	if (((__u64 *)&source)[0] == ((__u64 *)&p->flow.key.source)[0] &&
-	    ((__u64 *)&source)[1] == ((__u64 *)&p->flow.key.source)[1])
+	if (same_address(&source, &p->flow.key.source))
 		source = p->flow.entry.new_source;
 	if (!(flags & SL_FLOW_SNAT))
 		return icmp_rewrite(ctx, p, &quote, &source) ? CTX_DROP : CTX_NEXT;

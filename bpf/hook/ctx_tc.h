@@ -97,6 +97,11 @@ static __always_inline int ctx_resize(sl_ctx *ctx, __u32 length)
 	return bpf_skb_change_tail(ctx, length, 0);
 }
 
+static __always_inline int ctx_load(sl_ctx *ctx, __u32 offset, void *to, __u32 length)
+{
+	return bpf_skb_load_bytes(ctx, offset, to, length);
+}
+
 static __always_inline int ctx_store(sl_ctx *ctx, __u32 offset, const void *from, __u32 length)
 {
 	return bpf_skb_store_bytes(ctx, offset, from, length, 0);
@@ -111,6 +116,14 @@ static __always_inline bool ctx_has_vlan(sl_ctx *ctx)
 static __always_inline int ctx_pop_vlan(sl_ctx *ctx)
 {
 	return bpf_skb_vlan_pop(ctx);
+}
+
+/* Sends the packet to @neighbour through @ifindex; the stack writes the link-layer header. */
+static __always_inline int ctx_redirect(sl_ctx *ctx, __u32 ifindex,
+					struct bpf_redir_neigh *neighbour)
+{
+	(void)ctx;
+	return bpf_redirect_neigh(ifindex, neighbour, sizeof(*neighbour), 0);
 }
 
 /* Is this a question of maps/trace.h? */

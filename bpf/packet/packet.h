@@ -51,7 +51,20 @@ struct packet {
 	__u8 hook;  /* enum sl_hook */
 	__u32 reason;
 	__u32 frontend; /* enum sl_frontend_kind */
+	__u32 pad;
 };
+
+/*
+ * Clears what a slow path fills in. Kernels before 6.3 refuse to hand a structure with a byte never
+ * written to a global function; the fast path does not need the stores.
+ */
+static __always_inline void packet_clear_decision(struct packet *p)
+{
+	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
+	p->reason = 0;
+	p->frontend = 0;
+	p->pad = 0;
+}
 
 /* The scope of a hook's packets: see enum sl_scope. */
 static __always_inline __u32 packet_scope(const struct packet *p)

@@ -85,7 +85,7 @@ static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct ne
 	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3) :
 					 l3_v6_forward_ttl(ctx, p->l3)) <= 1)
 		return CTX_DROP;
-	return bpf_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
+	return ctx_redirect(ctx, hop->ifindex, &hop->neighbour);
 }
 
 /* Rewrites and sends. Return: a TC action, or -1: not possible. */

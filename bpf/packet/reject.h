@@ -117,7 +117,7 @@ static __noinline int reject_icmp_v4(sl_ctx *ctx, const struct packet *p, enum r
 {
 	struct reject_v4 error = {};
 
-	if (bpf_skb_load_bytes(ctx, p->l3, error.quote, sizeof(error.quote)))
+	if (ctx_load(ctx, p->l3, error.quote, sizeof(error.quote)))
 		return -1;
 	error.ip.version = 4;
 	error.ip.ihl = sizeof(error.ip) / 4;
@@ -149,7 +149,7 @@ static __noinline int reject_icmp_v6(sl_ctx *ctx, const struct packet *p, enum r
 	__u32 length = sizeof(error.icmp) + sizeof(error.quote);
 	__u64 sum;
 
-	if (bpf_skb_load_bytes(ctx, p->l3, error.quote, sizeof(error.quote)))
+	if (ctx_load(ctx, p->l3, error.quote, sizeof(error.quote)))
 		return -1;
 	error.ip.version = 6;
 	error.ip.payload_len = bpf_htons(length);
