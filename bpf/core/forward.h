@@ -84,6 +84,15 @@ static __noinline int forward_redirect(sl_ctx *ctx, struct packet *p)
 	return CTX_DROP;
 }
 
+/* The kernel refused to change the packet, perhaps half-way. */
+static __noinline int forward_failed(sl_ctx *ctx, struct packet *p, __u32 service_id)
+{
+	packet_clear_decision(p);
+	p->flow.entry.service_id = service_id;
+	p->reason = SL_REASON_REWRITE_FAILED;
+	return forward_refuse(ctx, p, SL_VERDICT_DROP);
+}
+
 /* Does what p->flow.entry says. */
 static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 {
@@ -91,10 +100,8 @@ static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 		forward_count(ctx, &p->flow.entry);
 	if (p->flow.entry.flags & SL_FLOW_SNAT)
 		return forward_redirect(ctx, p);
-	if (packet_rewrite(ctx, p, &p->flow.entry)) {
-		p->reason = SL_REASON_REWRITE_FAILED;
-		return forward_refuse(ctx, p, SL_VERDICT_DROP);
-	}
+	if (packet_rewrite(ctx, p, &p->flow.entry))
+		return forward_failed(ctx, p, p->flow.entry.service_id);
 	forward_answer(ctx, p, SL_VERDICT_FORWARD);
 	return CTX_NEXT;
 }
@@ -186,6 +193,14 @@ static __noinline int forward_fragment(sl_ctx *ctx, struct packet *p)
 	return forward_refuse(ctx, p, SL_VERDICT_DROP);
 }
 
+/* An ICMP error, if it is about one of our flows. */
+static __noinline int forward_icmp(sl_ctx *ctx, struct packet *p)
+{
+	int action = icmp_error(ctx, p);
+
+	return action == CTX_DROP ? forward_refuse(ctx, p, SL_VERDICT_DROP) : action;
+}
+
 static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_hook hook)
 {
 	int class;
@@ -207,7 +222,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 
 	if (class != PACKET_FLOW) {
 		if (class == PACKET_ICMP_ERROR)
-			return icmp_error(ctx, &p);
+			return forward_icmp(ctx, &p);
 		if (class == PACKET_FRAGMENT)
 			return forward_fragment(ctx, &p);
 		return CTX_NEXT;
@@ -232,7 +247,9 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	}
 	conntrack_touch(&p, entry);
 	forward_count(ctx, entry);
-	return packet_rewrite(ctx, &p, entry) ? CTX_DROP : CTX_NEXT;
+	if (packet_rewrite(ctx, &p, entry))
+		return forward_failed(ctx, &p, entry->service_id);
+	return CTX_NEXT;
 }
 
 /* A packet at egress that sl_flows does not know: the answer to a flow that is being opened? */
@@ -242,7 +259,9 @@ static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 	if (!opening_find_reply(p) || p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	forward_count(ctx, &p->flow.entry);
-	return packet_rewrite(ctx, p, &p->flow.entry) ? CTX_DROP : CTX_NEXT;
+	if (packet_rewrite(ctx, p, &p->flow.entry))
+		return forward_failed(ctx, p, p->flow.entry.service_id);
+	return CTX_NEXT;
 }
 
 /* The whole of an egress hook: replies get the service's address back. Return: a TC action. */
@@ -253,7 +272,7 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 	int class = forward_parse(ctx, &p, hook);
 
 	if (class != PACKET_FLOW)
-		return class == PACKET_ICMP_ERROR ? icmp_error(ctx, &p) : CTX_NEXT;
+		return class == PACKET_ICMP_ERROR ? forward_icmp(ctx, &p) : CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
 		return forward_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;
@@ -261,5 +280,7 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 		return CTX_NEXT;
 	conntrack_touch(&p, entry);
 	forward_count(ctx, entry);
-	return packet_rewrite(ctx, &p, entry) ? CTX_DROP : CTX_NEXT;
+	if (packet_rewrite(ctx, &p, entry))
+		return forward_failed(ctx, &p, entry->service_id);
+	return CTX_NEXT;
 }

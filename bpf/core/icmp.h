@@ -111,9 +111,9 @@ static __noinline int icmp_rewrite(sl_ctx *ctx, struct packet *p, struct icmp_qu
 
 /*
  * Handles an ICMP error that @p has been parsed as. Return: a TC action; CTX_NEXT also if it is
- * about no flow of ours.
+ * about no flow of ours; CTX_DROP with p->reason.
  */
-static __noinline int icmp_error(sl_ctx *ctx, struct packet *p)
+static __always_inline int icmp_error(sl_ctx *ctx, struct packet *p)
 {
 	bool ingress = p->hook == SL_HOOK_FROM_POD || p->hook == SL_HOOK_FROM_NET;
 	struct addr source = p->flow.key.source;
@@ -132,9 +132,14 @@ static __noinline int icmp_error(sl_ctx *ctx, struct packet *p)
 		return CTX_NEXT;
 	if (same_address(&source, &p->flow.key.source))
 		source = p->flow.entry.new_source;
-	if (!(flags & SL_FLOW_SNAT))
-		return icmp_rewrite(ctx, p, &quote, &source) ? CTX_DROP : CTX_NEXT;
-	if (redirect_find(ctx, p, &hop) || icmp_rewrite(ctx, p, &quote, &source))
+	if (flags & SL_FLOW_SNAT) {
+		p->reason = redirect_find(ctx, p, &hop);
+		if (p->reason)
+			return CTX_DROP;
+	}
+	if (icmp_rewrite(ctx, p, &quote, &source)) {
+		p->reason = SL_REASON_REWRITE_FAILED;
 		return CTX_DROP;
-	return redirect_out(ctx, p, &hop);
+	}
+	return flags & SL_FLOW_SNAT ? redirect_out(ctx, p, &hop) : CTX_NEXT;
 }

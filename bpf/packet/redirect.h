@@ -79,7 +79,10 @@ static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
 	return 0;
 }
 
-/* Decrements the TTL and sends a packet that has been rewritten. Return: a TC action. */
+/*
+ * Decrements the TTL, which redirect_find has seen to be above 1, and sends a packet that has been
+ * rewritten. Return: a TC action.
+ */
 static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
 {
 	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3) :
