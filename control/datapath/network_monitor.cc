@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/datapath/network_monitor.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <sys/epoll.h>
+
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/time/time.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+// Bursts (a daemon that installs thousands of routes) are folded into one read.
+constexpr absl::Duration kReadDelay = absl::Milliseconds(100);
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+// Whether a route message can concern a default route; most on a busy router do not.
+bool IsDefaultRoute(const nlmsghdr& message) {
+  if (mnl_nlmsg_get_payload_len(&message) < sizeof(rtmsg)) return false;
+  return static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message))->rtm_dst_len == 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NetworkMonitor>> NetworkMonitor::Create(EventLoop& loop) {
+  ASSIGN_OR_RETURN(std::unique_ptr<RtnlEvents> events, RtnlEvents::Open());
+  return absl::WrapUnique(new NetworkMonitor(loop, std::move(events)));
+}
+
+NetworkMonitor::NetworkMonitor(EventLoop& loop, std::unique_ptr<RtnlEvents> events)
+    : loop_(loop), events_(std::move(events)) {}
+
+NetworkMonitor::~NetworkMonitor() {
+  loop_.Unwatch(events_->fd());
+  loop_.Cancel(read_timer_);
+}
+
+absl::Status NetworkMonitor::Start(std::function<void()> on_change) {
+  on_change_ = std::move(on_change);
+  // The groups are joined already, so that what changes during the read arrives after it.
+  ASSIGN_OR_RETURN(state_, ReadNetworkState());
+  RETURN_IF_ERROR(loop_.Watch(events_->fd(), EPOLLIN, [this](std::uint32_t) { OnEvents(); }));
+  on_change_();
+  return absl::OkStatus();
+}
+
+void NetworkMonitor::OnEvents() {
+  bool changed = false;
+  const absl::Status drained =
+      events_->Drain([&](const nlmsghdr& message) { changed = Take(message) || changed; });
+  if (!drained.ok()) ScheduleRead();
+  if (changed) on_change_();
+}
+
+bool NetworkMonitor::Take(const nlmsghdr& message) {
+  switch (message.nlmsg_type) {
+    case RTM_NEWLINK: {
+      const std::optional<Link> link = ParseLink(message);
+      if (!link.has_value()) return false;
+      Link& known = state_.links[link->ifindex];
+      if (known == *link) return false;
+      known = *link;
+      ScheduleRead();
+      return true;
+    }
+    case RTM_DELLINK: {
+      const std::optional<Link> link = ParseLink(message);
+      if (!link.has_value()) return false;
+      // Also when a veth's end moves to another namespace: the kernel does not say of the other
+      // end that its peer is elsewhere now, so the links are read again.
+      ScheduleRead();
+      return state_.links.erase(link->ifindex) > 0;
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      ScheduleRead();
+      return false;
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      if (IsDefaultRoute(message)) ScheduleRead();
+      return false;
+    default:
+      return false;
+  }
+}
+
+void NetworkMonitor::ScheduleRead() {
+  if (read_timer_ != 0) return;
+  read_timer_ = loop_.RunAfter(kReadDelay, [this] { ReadAll(); });
+}
+
+void NetworkMonitor::ReadAll() {
+  read_timer_ = 0;
+  absl::StatusOr<NetworkState> read = ReadNetworkState();
+  status_ = read.status();
+  if (!read.ok()) {
+    read_timer_ = loop_.RunAfter(kRetryDelay, [this] { ReadAll(); });
+    return;
+  }
+  if (*read == state_) return;
+  state_ = *std::move(read);
+  on_change_();
+}
+
+}  // namespace sluice

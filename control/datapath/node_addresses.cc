@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/datapath/node_addresses.h"
+
+#include <algorithm>
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+abi::sl_family FamilyOf(const IpAddress& address) {
+  return address.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6;
+}
+
+bool InAny(const std::vector<IpPrefix>& prefixes, const IpAddress& address) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const IpPrefix& prefix) { return prefix.Contains(address); });
+}
+
+// Global addresses of uplinks, in the kernel's order (the first of an interface is its primary).
+std::vector<LinkAddress> Usable(const NetworkState& network,
+                                const std::vector<Interface>& interfaces,
+                                const std::vector<IpPrefix>& cluster_cidrs) {
+  std::set<int> uplinks;
+  for (const Interface& interface : interfaces) {
+    if (interface.role == Role::kUplink) uplinks.insert(interface.link.ifindex);
+  }
+  std::vector<LinkAddress> usable;
+  for (const LinkAddress& held : network.addresses) {
+    if (held.global && uplinks.contains(held.ifindex) && !held.address.is_loopback() &&
+        !held.address.is_multicast() && !InAny(cluster_cidrs, held.address)) {
+      usable.push_back(held);
+    }
+  }
+  return usable;
+}
+
+// The address that the kernel itself would take for packets to far away: that of the default route
+// with the lowest metric; else the first of any uplink.
+std::optional<IpAddress> FromRoutes(const NetworkState& network,
+                                    const std::vector<LinkAddress>& usable,
+                                    abi::sl_family family) {
+  std::vector<DefaultRoute> routes;
+  for (const DefaultRoute& route : network.default_routes) {
+    if (route.v4 == (family == abi::SL_FAMILY_V4)) routes.push_back(route);
+  }
+  std::stable_sort(routes.begin(), routes.end(), [](const DefaultRoute& a, const DefaultRoute& b) {
+    return std::tie(a.metric, a.ifindex) < std::tie(b.metric, b.ifindex);
+  });
+  const auto first = [&](bool preferred, std::optional<int> ifindex) -> std::optional<IpAddress> {
+    for (const LinkAddress& held : usable) {
+      if (FamilyOf(held.address) == family && held.preferred == preferred &&
+          (!ifindex.has_value() || held.ifindex == *ifindex)) {
+        return held.address;
+      }
+    }
+    return std::nullopt;
+  };
+  for (const DefaultRoute& route : routes) {
+    if (route.source.has_value()) return route.source;
+    for (const bool preferred : {true, false}) {
+      if (auto found = first(preferred, route.ifindex)) return found;
+    }
+  }
+  for (const bool preferred : {true, false}) {
+    if (auto found = first(preferred, std::nullopt)) return found;
+  }
+  return std::nullopt;
+}
+
+// The first address of the Node object that an uplink holds, else what the routes say.
+std::optional<IpAddress> Primary(const NetworkState& network,
+                                 const std::vector<LinkAddress>& usable,
+                                 const std::vector<IpAddress>& object_addresses,
+                                 abi::sl_family family) {
+  for (const IpAddress& address : object_addresses) {
+    const bool held = std::any_of(usable.begin(), usable.end(), [&](const LinkAddress& candidate) {
+      return candidate.address == address;
+    });
+    if (held && FamilyOf(address) == family) return address;
+  }
+  return FromRoutes(network, usable, family);
+}
+
+bool Wanted(const NodePortFlag& flag, const IpAddress& address) {
+  const bool restricted =
+      std::any_of(flag.cidrs.begin(), flag.cidrs.end(),
+                  [&](const IpPrefix& prefix) { return prefix.is_v4() == address.is_v4(); });
+  return !restricted || InAny(flag.cidrs, address);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<IpPrefix>> ParseCidrs(std::string_view text) {
+  std::vector<IpPrefix> cidrs;
+  for (absl::string_view part : absl::StrSplit(absl::string_view(text.data(), text.size()), ',')) {
+    part = absl::StripAsciiWhitespace(part);
+    if (part.empty()) continue;
+    absl::StatusOr<IpPrefix> cidr = IpPrefix::Parse(std::string_view(part.data(), part.size()));
+    if (!cidr.ok()) return cidr.status();
+    cidrs.push_back(*cidr);
+  }
+  return cidrs;
+}
+
+absl::StatusOr<NodePortFlag> ParseNodePortFlag(std::string_view text) {
+  NodePortFlag flag;
+  if (absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size())) == "primary") {
+    flag.primary = true;
+    return flag;
+  }
+  ASSIGN_OR_RETURN(flag.cidrs, ParseCidrs(text));
+  return flag;
+}
+
+NodeAddresses FindNodeAddresses(const NetworkState& network,
+                                const std::vector<Interface>& interfaces,
+                                const AddressFlags& flags,
+                                const std::vector<IpAddress>& object_addresses) {
+  const std::vector<LinkAddress> usable = Usable(network, interfaces, flags.cluster_cidrs);
+  NodeAddresses result;
+  for (const LinkAddress& held : network.addresses) result.local.insert(held.address);
+  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
+    result.source[family] = Primary(network, usable, object_addresses, family);
+  }
+  std::set<IpAddress> serving;
+  if (!flags.node_port.cidrs.empty()) {
+    for (const LinkAddress& held : usable) {
+      if (Wanted(flags.node_port, held.address)) serving.insert(held.address);
+    }
+  } else {
+    for (const auto& source : result.source) {
+      if (source.has_value()) serving.insert(*source);
+    }
+    if (!flags.node_port.primary && !object_addresses.empty()) {
+      for (const LinkAddress& held : usable) {
+        const auto& named = object_addresses;
+        if (std::find(named.begin(), named.end(), held.address) != named.end()) {
+          serving.insert(held.address);
+        }
+      }
+    }
+  }
+  result.node_ports.assign(serving.begin(), serving.end());
+  return result;
+}
+
+}  // namespace sluice
