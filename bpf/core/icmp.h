@@ -133,9 +133,13 @@ static __always_inline int icmp_error(sl_ctx *ctx, struct packet *p)
 	if (same_address(&source, &p->flow.key.source))
 		source = p->flow.entry.new_source;
 	if (flags & SL_FLOW_SNAT) {
+		__u32 l3 = p->l3;
+
 		p->reason = redirect_find(ctx, p, &hop);
-		if (p->reason)
+		if (p->reason || redirect_untag(ctx, p))
 			return CTX_DROP;
+		quote.l3 -= l3 - p->l3;
+		quote.l4 -= l3 - p->l3;
 	}
 	if (icmp_rewrite(ctx, p, &quote, &source)) {
 		p->reason = SL_REASON_REWRITE_FAILED;
