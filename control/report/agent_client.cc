@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/unique_fd.h"
 #include "httplib.h"
@@ -60,9 +61,9 @@ absl::Status AgentClient::CheckSocket() const {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (socket_path_.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        socket_path_, ": longer than a unix socket's path may be (",
-        sizeof(address.sun_path) - 1, " bytes); use a shorter --state-dir"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(socket_path_, ": longer than a unix socket's path may be (",
+                     sizeof(address.sun_path) - 1, " bytes); use a shorter --state-dir"));
   }
   std::memcpy(address.sun_path, socket_path_.data(), socket_path_.size());
   const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -82,8 +83,8 @@ absl::StatusOr<std::string> AgentClient::Get(const std::string& path) const {
   httplib::Client client = MakeClient(socket_path_, kAnswerTimeout);
   const httplib::Result result = client.Get(path);
   if (!result) {
-    return absl::UnavailableError(absl::StrCat("the agent on ", socket_path_, " did not answer: ",
-                                               httplib::to_string(result.error())));
+    return absl::UnavailableError(absl::StrCat(
+        "the agent on ", socket_path_, " did not answer: ", httplib::to_string(result.error())));
   }
   if (result->status != kHttpOk) return HttpStatusError(*result, path);
   return std::move(result->body);
@@ -102,12 +103,11 @@ absl::StatusOr<std::vector<AgentDrop>> AgentClient::Drops() const {
 absl::Status AgentClient::SyncOnce(absl::Duration timeout) const {
   if (absl::Status status = CheckSocket(); !status.ok()) return status;
   httplib::Client client = MakeClient(socket_path_, timeout + kAnswerMargin);
-  const std::string path =
-      absl::StrCat("/v1/sync?timeoutMs=", absl::ToInt64Milliseconds(timeout));
+  const std::string path = absl::StrCat("/v1/sync?timeoutMs=", absl::ToInt64Milliseconds(timeout));
   const httplib::Result result = client.Post(path);
   if (!result) {
-    return absl::UnavailableError(absl::StrCat("the agent on ", socket_path_, " went away: ",
-                                               httplib::to_string(result.error())));
+    return absl::UnavailableError(absl::StrCat("the agent on ", socket_path_,
+                                               " went away: ", httplib::to_string(result.error())));
   }
   if (result->status == kHttpOk) return absl::OkStatus();
   if (result->status == kHttpGatewayTimeout) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "control/desired/desired_state.h"
 #include "control/model/ip_address.h"
 #include "control/report/json.h"
@@ -67,7 +68,7 @@ struct AgentSnapshot {
   std::vector<std::string> conflicts;  // each names both Services and what they claim
   std::vector<AgentInterface> interfaces;
   std::vector<std::string> node_addresses;
-  Json features = Json::object();   // name -> true or false
+  Json features = Json::object();  // name -> true or false
   std::vector<AgentService> services;
   std::vector<ShadowedListener> listeners_shadowed;
   Json timeouts = Json::object();  // name -> value, as the agent gives them

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_join.h"
+
 #include "control/base/names.h"
 #include "control/report/endpoint_text.h"
 #include "control/report/output.h"
@@ -81,9 +82,8 @@ std::vector<BackendReport> BuildBackendReports(const PinnedState& state,
     }
     report.services.assign(services[id].begin(), services[id].end());
   }
-  std::sort(reports.begin(), reports.end(), [](const BackendReport& a, const BackendReport& b) {
-    return a.address < b.address;
-  });
+  std::sort(reports.begin(), reports.end(),
+            [](const BackendReport& a, const BackendReport& b) { return a.address < b.address; });
   return reports;
 }
 

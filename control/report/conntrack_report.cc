@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 #include "control/report/output.h"
@@ -15,16 +16,13 @@ namespace {
 
 using Align = TextTable::Align;
 
-bool IsForward(const abi::flow_entry& entry) {
-  return (entry.flags & abi::SL_FLOW_FORWARD) != 0;
-}
+bool IsForward(const abi::flow_entry& entry) { return (entry.flags & abi::SL_FLOW_FORWARD) != 0; }
 
 EndpointText BackendOf(const FlowRow& row) {
   const auto& [key, entry] = row;
-  return IsForward(entry)
-             ? EndpointText{IpAddress::FromAbi(entry.new_destination),
-                            PortOf(entry.new_destination_port)}
-             : EndpointText{IpAddress::FromAbi(key.source), PortOf(key.source_port)};
+  return IsForward(entry) ? EndpointText{IpAddress::FromAbi(entry.new_destination),
+                                         PortOf(entry.new_destination_port)}
+                          : EndpointText{IpAddress::FromAbi(key.source), PortOf(key.source_port)};
 }
 
 bool Matches(const PinnedState& state, const FlowFilter& filter, const FlowRow& row) {
@@ -34,7 +32,8 @@ bool Matches(const PinnedState& state, const FlowFilter& filter, const FlowRow& 
   }
   if (filter.backend.has_value()) {
     const EndpointText backend = BackendOf(row);
-    const bool port_fits = !filter.backend->port.has_value() || filter.backend->port == backend.port;
+    const bool port_fits =
+        !filter.backend->port.has_value() || filter.backend->port == backend.port;
     if (backend.address != filter.backend->address || !port_fits) return false;
   }
   return true;
@@ -115,8 +114,7 @@ std::vector<FlowReport> BuildFlowReports(const PinnedState& state, const FlowFil
     if (partner != nullptr) {
       report.idle_s = std::min(report.idle_s, IdleSeconds(now_ns, partner->last_seen));
       // Each direction's row learns of a FIN or RST only from its own side's packets.
-      report.state = EstablishedState(
-          static_cast<std::uint8_t>(row.second.flags | partner->flags));
+      report.state = EstablishedState(static_cast<std::uint8_t>(row.second.flags | partner->flags));
     }
   }
   return reports;

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/names.h"
 #include "control/report/output.h"
 

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/status_macros.h"
 
 namespace sluice::report {
@@ -18,8 +19,7 @@ absl::StatusOr<std::uint16_t> ParsePort(const std::string& text) {
   const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
   if (!digits || !absl::SimpleAtoi(text, &port) || port == 0 ||
       port > std::numeric_limits<std::uint16_t>::max()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\" is not a port (1 to 65535)"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a port (1 to 65535)"));
   }
   return static_cast<std::uint16_t>(port);
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+
 #include "control/desired/desired_state.h"
 #include "control/model/ip_address.h"
 

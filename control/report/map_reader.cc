@@ -60,9 +60,8 @@ absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps) {
 
 absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedState& state) {
   ASSIGN_OR_RETURN(state.flows, flows.Dump());
-  std::sort(state.flows.begin(), state.flows.end(), [](const FlowRow& a, const FlowRow& b) {
-    return BytesOf(a.first) < BytesOf(b.first);
-  });
+  std::sort(state.flows.begin(), state.flows.end(),
+            [](const FlowRow& a, const FlowRow& b) { return BytesOf(a.first) < BytesOf(b.first); });
   return absl::OkStatus();
 }
 

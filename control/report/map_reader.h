@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/report/pinned_state.h"
 #include "maps/map_set.h"
 #include "maps/slot_array.h"

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/model/ip_address.h"
 #include "control/report/endpoint_text.h"
 
@@ -27,8 +28,7 @@ std::string ServiceLabelOf(const PinnedState& state, std::uint32_t service_id) {
 
 bool BackendLives(const PinnedState& state, const abi::flow_entry& entry) {
   const auto found = state.backends.find(entry.backend_id);
-  return found != state.backends.end() &&
-         found->second.generation == entry.backend_generation &&
+  return found != state.backends.end() && found->second.generation == entry.backend_generation &&
          (found->second.flags & abi::SL_BACKEND_PRESENT) != 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+
 #include "control/base/names.h"
 #include "control/report/endpoint_text.h"
 #include "control/report/output.h"
