@@ -41,19 +41,21 @@ static __always_inline void conntrack_partner_entry(const struct flow *key,
  * Writes both rows of p->flow. Return: 0; -1: the table is full or the reply's tuple belongs to
  * another flow: nothing was written.
  */
-static __noinline int conntrack_insert(struct packet *p)
+static __noinline int conntrack_insert(const struct packet *p)
 {
-	struct opening_flow partner;
+	struct opening_flow row;
 
-	conntrack_partner_key(&p->flow.key, &p->flow.entry, &partner.key);
-	conntrack_partner_entry(&p->flow.key, &p->flow.entry, &partner.entry);
-	if (bpf_map_update_elem(&sl_flows, &partner.key, &partner.entry, BPF_NOEXIST))
+	conntrack_partner_key(&p->flow.key, &p->flow.entry, &row.key);
+	conntrack_partner_entry(&p->flow.key, &p->flow.entry, &row.entry);
+	if (bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_NOEXIST))
 		return -1;
-	if (bpf_map_update_elem(&sl_flows, &p->flow.key, &p->flow.entry, BPF_ANY)) {
-		bpf_map_delete_elem(&sl_flows, &partner.key);
-		return -1;
-	}
-	return 0;
+	/* A copy: kernels before 6.2 take no key from a global function's argument. */
+	row = p->flow;
+	if (!bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_ANY))
+		return 0;
+	conntrack_partner_key(&p->flow.key, &p->flow.entry, &row.key);
+	bpf_map_delete_elem(&sl_flows, &row.key);
+	return -1;
 }
 
 /* Puts the partner of a row back if it is gone: once a tick and row. */

@@ -67,29 +67,29 @@ static __noinline int decide_source_allowed(const struct packet *p,
 	return !(service->flags & guard) || bpf_map_lookup_elem(&sl_src_ranges, &key);
 }
 
-static __noinline int decide_count_opened(const struct packet *p)
+static __noinline int decide_count_opened(__u32 service_id, __u32 backend_id)
 {
 	struct service_stats *stats;
 	struct backend_stats *backend;
 
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &p->flow.entry.service_id);
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 	if (stats)
 		stats->opened++;
-	backend = bpf_map_lookup_elem(&sl_be_stats, &p->flow.entry.backend_id);
+	backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
 	if (backend)
 		__sync_fetch_and_add(&backend->opened, 1);
 	return 0;
 }
 
-static __noinline int decide_count_failed(const struct packet *p)
+static __noinline int decide_count_failed(__u32 service_id, __u32 backend_id)
 {
 	struct service_stats *stats;
 	struct backend_stats *backend;
 
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &p->flow.entry.service_id);
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 	if (stats)
 		stats->failed++;
-	backend = bpf_map_lookup_elem(&sl_be_stats, &p->flow.entry.backend_id);
+	backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
 	if (backend)
 		__sync_fetch_and_add(&backend->failed, 1);
 	return 0;
@@ -109,7 +109,7 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 			return decide_drop(p, SL_REASON_SNAT_PORTS);
 	}
 	if (!traced)
-		decide_count_opened(p);
+		decide_count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
 	return SL_VERDICT_FORWARD;
 }
 
@@ -203,7 +203,9 @@ __noinline int decide(struct packet *p)
 	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
 		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
 	if (found) {
-		backend = bpf_map_lookup_elem(&sl_backends, &p->flow.entry.backend_id);
+		__u32 backend_id = p->flow.entry.backend_id;
+
+		backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
 		alive = backend_present(backend, p->flow.entry.backend_generation);
 		if (alive && p->flow.key.protocol == IPPROTO_UDP)
 			alive = backend->flags & SL_BACKEND_USABLE;
@@ -225,7 +227,7 @@ __noinline int decide(struct packet *p)
 		return SL_VERDICT_FORWARD;
 	/* A SYN again: the backend chosen first has not answered. */
 	if (p->flow.key.protocol == IPPROTO_TCP)
-		decide_count_failed(p);
+		decide_count_failed(p->flow.entry.service_id, p->flow.entry.backend_id);
 	opening_clear(p);
 	return decide_choose(p, service, p->flow.entry.backend_id);
 }

@@ -250,6 +250,16 @@ static __noinline int packet_parse_pulled(sl_ctx *ctx, struct packet *p)
 	return packet_parse(ctx, p);
 }
 
+static __always_inline __u32 packet_l4_header_length(sl_ctx *ctx, const struct packet *p)
+{
+	struct tcphdr *tcp;
+
+	if (p->flow.key.protocol == IPPROTO_UDP)
+		return sizeof(struct udphdr);
+	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
+	return tcp ? tcp->doff * 4 : sizeof(*tcp);
+}
+
 static __always_inline __u32 packet_checksum_offset(const struct packet *p)
 {
 	return p->l4 + (p->flow.key.protocol == IPPROTO_TCP ? __builtin_offsetof(struct tcphdr, check) :

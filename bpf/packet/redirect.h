@@ -36,7 +36,7 @@ static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct 
 	fib.dport = entry->new_destination_port;
 	fib.ifindex = ctx_ifindex(ctx);
 	if (segment) /* what its segments will be: their payload and the headers before it */
-		fib.tot_len = p->l4 - p->l3 + sizeof(struct tcphdr) + segment;
+		fib.tot_len = p->l4 - p->l3 + packet_l4_header_length(ctx, p) + segment;
 	else
 		fib.tot_len = v4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
 	if (v4) {
