@@ -145,14 +145,6 @@ absl::Status UsePins(bpf_object* object, const std::string& folder, const Pinned
   return absl::OkStatus();
 }
 
-// The programs find a bucket by masking a hash, so the mask must follow the map's real size.
-template <typename Object>
-void SetOpeningMask(Object* skeleton) {
-  if constexpr (requires { skeleton->rodata->sl_opening_mask; }) {
-    skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;
-  }
-}
-
 std::string Tail(const char* log) {
   std::vector<absl::string_view> lines = absl::StrSplit(log, '\n', absl::SkipEmpty());
   if (lines.size() > kLogTailLines) {
@@ -257,7 +249,8 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   LoadedPrograms loaded;
   loaded.reused_maps = !pinned.empty();
   RETURN_IF_ERROR(SetSizes(skeleton->obj, sizes, pinned, loaded.kept_sizes));
-  SetOpeningMask(skeleton.get());
+  // The programs find a bucket by masking a hash: the mask follows the map's real size.
+  skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;
   RETURN_IF_ERROR(UsePins(skeleton->obj, folder, pinned));
   RETURN_IF_ERROR(Load(skeleton.get()));
 

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the flags of sluiced say. Defaults work on a plain node.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/datapath/attachment.h"
+#include "control/datapath/classify.h"
+#include "control/datapath/loader.h"
+#include "control/datapath/node_addresses.h"
+#include "control/datapath/port_ranges.h"
+#include "control/gc/conntrack_sweep.h"
+
+namespace sluice {
+
+struct AgentOptions {
+  std::string manifests = "/etc/sluice/manifests";
+  std::string node_name;
+  std::string bpffs = "/sys/fs/bpf/sluice";
+  std::string state_dir = "/var/lib/sluice";
+  InterfaceFlags interfaces;  // cluster_cidrs included
+  NodePortFlag node_port_addresses;
+  std::vector<IpPrefix> service_cidrs;
+  bool allow_external_cluster_ip = false;
+  bool force_node_ports = false;
+  std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
+  PortRange snat_ports = {20000, 29999};
+  MapSizes sizes;
+  SweepTimeouts timeouts;
+  std::string healthz_address = "0.0.0.0:10256";   // empty: not served
+  std::string metrics_address = "127.0.0.1:10249";  // empty: not served
+  bool bind_address_hard_fail = false;
+};
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/datapath/node_config.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace sluice {
+
+absl::Status CheckSnatPorts(const PortRange& snat, const PortRange& ephemeral) {
+  if (snat.Overlaps(kNodePortRange)) {
+    return absl::InvalidArgumentError(absl::StrCat("--snat-ports ", snat.ToString(),
+                                                   " overlaps the NodePort range ",
+                                                   kNodePortRange.ToString()));
+  }
+  if (snat.Overlaps(ephemeral)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--snat-ports ", snat.ToString(), " overlaps net.ipv4.ip_local_port_range ",
+        ephemeral.ToString(), ": choose other ports, or change the sysctl"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckServiceCidrs(const std::vector<IpPrefix>& service_cidrs) {
+  int count[abi::SL_FAMILY_COUNT] = {};
+  for (const IpPrefix& cidr : service_cidrs) {
+    if (++count[cidr.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6] > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--service-cidr: more than one range of a family (", cidr.ToString(), ")"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+abi::node_config MakeNodeConfig(const NodeAddresses& addresses, const PortRange& snat,
+                                const std::vector<IpPrefix>& service_cidrs) {
+  abi::node_config config{};
+  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
+    if (addresses.source[family].has_value()) {
+      config.node_address[family] = addresses.source[family]->ToAbi();
+    }
+  }
+  for (const IpPrefix& cidr : service_cidrs) {
+    abi::addr_range& range =
+        config.service_range[cidr.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6];
+    range.prefix = cidr.address().ToAbi();
+    range.mask = cidr.MaskAbi();
+  }
+  config.snat_port_min = snat.min;
+  config.snat_port_max = snat.max;
+  return config;
+}
+
+}  // namespace sluice

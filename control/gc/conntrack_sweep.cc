@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/gc/conntrack_sweep.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+FlowState StateOf(std::uint32_t protocol, std::uint8_t flags) {
+  if (protocol != IPPROTO_TCP) return FlowState::kUdp;
+  const bool closed = (flags & abi::SL_FLOW_RESET) != 0 ||
+                      (flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED;
+  return closed ? FlowState::kTcpClosing : FlowState::kTcpEstablished;
+}
+
+constexpr std::uint8_t kEndFlags = abi::SL_FLOW_CLOSED | abi::SL_FLOW_RESET;
+
+}  // namespace
+
+std::string_view FlowStateName(FlowState state) {
+  switch (state) {
+    case FlowState::kTcpEstablished:
+      return "tcp_established";
+    case FlowState::kTcpClosing:
+      return "tcp_closing";
+    case FlowState::kUdp:
+      break;
+  }
+  return "udp";
+}
+
+abi::flow PartnerKey(const abi::flow_entry& entry) {
+  abi::flow key{};
+  key.source = entry.new_destination;
+  key.source_port = entry.new_destination_port;
+  key.destination = entry.new_source;
+  key.destination_port = entry.new_source_port;
+  return key;
+}
+
+ConntrackSweep::ConntrackSweep(std::unique_ptr<FlowCursor> cursor, Tables tables,
+                               const Clock& clock, const SweepTimeouts& timeouts)
+    : cursor_(std::move(cursor)), tables_(tables), clock_(clock), timeouts_(timeouts) {}
+
+absl::StatusOr<bool> ConntrackSweep::Step() {
+  absl::StatusOr<bool> ended = StepOrFail();
+  if (ended.ok() && !*ended) return false;
+  if (ended.ok()) {
+    counts_ = std::move(running_);
+    ++sweeps_;
+  }
+  running_ = {};
+  generations_.clear();
+  services_.clear();
+  cursor_->Rewind();
+  return ended;
+}
+
+absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
+  ASSIGN_OR_RETURN(const std::vector<FlowRow> rows, cursor_->Next());
+  if (rows.empty()) return true;
+  now_ticks_ = static_cast<std::uint32_t>(clock_.MonotonicNs() >> abi::SL_TICK_SHIFT);
+  std::vector<abi::flow> dead;
+  for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, dead));
+  if (!dead.empty()) {
+    const BatchResult deleted = tables_.flows.Delete(dead);
+    running_.deleted += deleted.landed;
+    deleted_total_ += deleted.landed;
+    RETURN_IF_ERROR(deleted.status);
+  }
+  return false;
+}
+
+absl::Status ConntrackSweep::Judge(const FlowRow& row, std::vector<abi::flow>& dead) {
+  const auto& [key, entry] = row;
+  std::uint8_t flags = entry.flags;
+  std::uint32_t last_seen = entry.last_seen;
+  // The other row matters only when this one alone would go, or when it has seen an end.
+  if ((flags & kEndFlags) != 0 || Expired(StateOf(key.protocol, flags), last_seen)) {
+    abi::flow partner_key = PartnerKey(entry);
+    partner_key.protocol = key.protocol;
+    ASSIGN_OR_RETURN(const std::optional<abi::flow_entry> partner,
+                     tables_.flows.Lookup(partner_key));
+    if (partner.has_value()) {
+      flags = static_cast<std::uint8_t>(flags | (partner->flags & kEndFlags));
+      last_seen = std::max(last_seen, partner->last_seen);
+    }
+  }
+  const FlowState state = StateOf(key.protocol, flags);
+  bool over = Expired(state, last_seen);
+  if (!over && state == FlowState::kUdp) {
+    ASSIGN_OR_RETURN(over, LostItsOwner(entry));
+  }
+  if (over) {
+    dead.push_back(key);
+    return absl::OkStatus();
+  }
+  ++running_.rows[static_cast<std::size_t>(state)];
+  if ((flags & abi::SL_FLOW_FORWARD) != 0 && state != FlowState::kTcpClosing) {
+    ++running_.connections[entry.backend_id];
+  }
+  return absl::OkStatus();
+}
+
+bool ConntrackSweep::Expired(FlowState state, std::uint32_t last_seen) const {
+  const absl::Duration timeout = state == FlowState::kUdp          ? timeouts_.udp
+                                 : state == FlowState::kTcpClosing ? timeouts_.tcp_closing
+                                                                   : timeouts_.tcp_established;
+  if (last_seen >= now_ticks_) return false;  // a packet has come since the time was read
+  // The tick that has begun does not count: the packet may have come at its end.
+  const std::uint64_t whole_ticks = now_ticks_ - last_seen - 1;
+  return absl::Nanoseconds(whole_ticks << abi::SL_TICK_SHIFT) >= timeout;
+}
+
+absl::StatusOr<bool> ConntrackSweep::LostItsOwner(const abi::flow_entry& entry) {
+  auto generation = generations_.find(entry.backend_id);
+  if (generation == generations_.end()) {
+    ASSIGN_OR_RETURN(const std::optional<abi::backend> backend,
+                     tables_.backends.Lookup(entry.backend_id));
+    std::optional<std::uint32_t> present;
+    if (backend.has_value() && (backend->flags & abi::SL_BACKEND_PRESENT) != 0) {
+      present = backend->generation;
+    }
+    generation = generations_.emplace(entry.backend_id, present).first;
+  }
+  if (generation->second != entry.backend_generation) return true;
+  auto service = services_.find(entry.service_id);
+  if (service == services_.end()) {
+    ASSIGN_OR_RETURN(const std::optional<abi::service_name> name,
+                     tables_.service_names.Lookup(entry.service_id));
+    const bool exists = name.has_value() && name->name[0] != '\0';
+    service = services_.emplace(entry.service_id, exists).first;
+  }
+  return !service->second;
+}
+
+}  // namespace sluice
