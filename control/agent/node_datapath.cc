@@ -27,14 +27,6 @@ namespace {
 constexpr absl::Duration kRetryInterval = absl::Seconds(5);
 constexpr absl::Duration kForwardingInterval = absl::Seconds(30);
 
-// The ports that the kernel is told to give to nobody: those of SNAT and of NodePorts.
-PortSet OwnPorts(const PortRange& snat) {
-  PortSet ports;
-  ports.Add(snat);
-  ports.Add(kNodePortRange);
-  return ports;
-}
-
 template <typename V>
 absl::Status WriteRow(Table<std::uint32_t, V>& table, const V& value) {
   const std::pair<std::uint32_t, V> row{0, value};
@@ -124,7 +116,8 @@ absl::Status NodeDatapath::ReservePorts() {
   // What an earlier agent added and this one does not want goes; what others reserved stays.
   const PortSet others = present.Without(added_before);
   PortSet wanted = others;
-  for (const PortRange& range : OwnPorts(options_.snat_ports).ranges()) wanted.Add(range);
+  wanted.Add(options_.snat_ports);
+  wanted.Add(kNodePortRange);
   NodeChanges changes = record_->changes();
   changes.reserved_ports = wanted.Without(others).ToString();
   RETURN_IF_ERROR(record_->Write(changes));

@@ -8,6 +8,12 @@
 #include "control/base/errno_status.h"
 
 namespace sluice {
+namespace {
+
+// The kernel's own ENOTSUPP, which it lets through to user space here and libc does not name.
+constexpr int kNotSupported = 524;
+
+}  // namespace
 
 void BpfFlowCursor::Rewind() {
   started_ = false;
@@ -23,7 +29,7 @@ absl::StatusOr<std::vector<FlowRow>> BpfFlowCursor::Next() {
   std::uint64_t next = 0;
   const int err = bpf_map_lookup_batch(flows_.fd(), started_ ? &position_ : nullptr, &next,
                                        keys.data(), values.data(), &count, nullptr);
-  if (!started_ && (err == -EOPNOTSUPP || err == -ENOTSUPP || err == -EINVAL)) {
+  if (!started_ && (err == -kNotSupported || err == -EINVAL)) {
     batches_ = false;
     return NextSingly();
   }
