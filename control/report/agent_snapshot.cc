@@ -12,9 +12,10 @@ namespace sluice::report {
 namespace {
 
 // Sets `to` from a field that is there; an absent or null field leaves it. Throws Json::type_error
-// for another type, which Parse() below turns into a Status.
+// for another type or when `object` is none, which Parse() below turns into a Status.
 template <typename T>
 void Read(const Json& object, const char* field, T& to) {
+  object.get_ref<const Json::object_t&>();  // find() takes other types for empty ones
   const auto found = object.find(field);
   if (found != object.end() && !found->is_null()) found->get_to(to);
 }
