@@ -1,0 +1,244 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What every e2e test begins with: the cluster (cluster.sh), manifests to write into
+# $MANIFESTS, traffic to send, and expectations. A test ends at the first expectation that does not
+# hold, with the agent's last words; exit code 77 says that it could not run here, and why.
+set -euo pipefail
+
+# shellcheck source=cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+
+WEB4=10.96.0.10 WEB6=fd00:10:96::10       # the service `web`: TCP 80, NodePort 30080
+ECHO4=10.96.0.53 ECHO6=fd00:10:96::53     # the service `echo`: UDP 53, NodePort 30053
+
+step() {
+  printf '%s\n' "-- $*"
+}
+
+fail() {
+  printf 'FAILED: %s\n' "$*" >&2
+  local log
+  for log in "$CLUSTER_DIR"/sluiced-*.log; do
+    [[ -e $log ]] || continue
+    printf '%s ends with:\n' "${log##*/}" >&2
+    tail -n 15 "$log" >&2
+  done
+  exit 1
+}
+
+skip() {
+  printf 'skipped: %s\n' "$*"
+  exit 77
+}
+
+# expect_equal <what> <got> <wanted>
+expect_equal() {
+  [[ $2 == "$3" ]] || fail "$1: got '$2', wanted '$3'"
+}
+
+# expect_match <what> <got> <extended regular expression>
+expect_match() {
+  [[ $2 =~ $3 ]] || fail "$1: got '$2', wanted a match of '$3'"
+}
+
+# eventually <what> <command...>: the command holds within ten seconds.
+eventually() {
+  local what=$1 tries=100
+  shift
+  until "$@"; do
+    ((--tries > 0)) || fail "never: $what"
+    sleep 0.1
+  done
+}
+
+# json <expression>: a Python expression of `d`, the JSON on standard input.
+json() {
+  python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"
+}
+
+open_cluster() {
+  [[ $EUID -eq 0 ]] || fail 'e2e tests need root'
+  cluster_open
+  MANIFESTS=$CLUSTER_DIR/manifests
+  mkdir "$MANIFESTS"
+}
+
+# manifest <file>: what is on standard input becomes that file at once, as editors do it.
+manifest() {
+  cat >"$CLUSTER_DIR/manifest.new"
+  mv "$CLUSTER_DIR/manifest.new" "$MANIFESTS/$1"
+}
+
+# service <name> <type> <protocol> <port> <node port or -> <ClusterIP v4> <ClusterIP v6>
+#         [more lines of its spec...]
+service() {
+  local name=$1 type=$2 protocol=$3 port=$4 node_port=$5 ip4=$6 ip6=$7 line
+  shift 7
+  cat <<YAML
+apiVersion: v1
+kind: Service
+metadata: {name: $name, namespace: default}
+spec:
+  type: $type
+  ipFamilies: [IPv4, IPv6]
+  clusterIP: $ip4
+  clusterIPs: ["$ip4", "$ip6"]
+YAML
+  for line in "$@"; do
+    printf '  %s\n' "$line"
+  done
+  printf '  ports:\n    - {name: main, protocol: %s, port: %s%s}\n' "$protocol" "$port" \
+    "$([[ $node_port == - ]] || printf ', nodePort: %s' "$node_port")"
+}
+
+# slices <service> <protocol> <port> <pod[:state]...>: state is ready, notready or terminating.
+slices() {
+  local name=$1 protocol=$2 port=$3 family pod state address conditions
+  shift 3
+  for family in IPv4 IPv6; do
+    cat <<YAML
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: $name-${family,,}
+  namespace: default
+  labels: {kubernetes.io/service-name: $name}
+addressType: $family
+ports: [{name: main, protocol: $protocol, port: $port}]
+endpoints:$([[ $# -gt 0 ]] || printf ' []')
+YAML
+    for pod in "$@"; do
+      state=${pod#*:} pod=${pod%%:*}
+      address=${CLUSTER_V4[$pod]}
+      [[ $family == IPv4 ]] || address=${CLUSTER_V6[$pod]}
+      case $state in
+        notready) conditions='ready: false, serving: false, terminating: false' ;;
+        terminating) conditions='ready: false, serving: true, terminating: true' ;;
+        *) conditions='ready: true' ;;
+      esac
+      printf '  - {addresses: ["%s"], nodeName: %s, conditions: {%s}}\n' "$address" \
+        "$(cluster_node_of "$pod")" "$conditions"
+    done
+  done
+}
+
+nodes() {
+  local node
+  for node in node-a node-b; do
+    cat <<YAML
+---
+apiVersion: v1
+kind: Node
+metadata: {name: $node}
+status:
+  addresses:
+    - {type: InternalIP, address: "${CLUSTER_V4[$node]}"}
+    - {type: InternalIP, address: "${CLUSTER_V6[$node]}"}
+YAML
+  done
+}
+
+# web_on <pod[:state]...>, echo_on <pod[:state]...>: who is behind the two usual services.
+web_on() {
+  slices web TCP 8080 "$@" | manifest web-endpoints.yaml
+}
+
+echo_on() {
+  slices echo UDP 5353 "$@" | manifest echo-endpoints.yaml
+}
+
+# The two usual services, in both families, on the pods named, with more lines for their spec.
+usual_manifests() {
+  local pods=() lines=() word
+  for word in "$@"; do
+    if [[ $word == *": "* ]]; then lines+=("$word"); else pods+=("$word"); fi
+  done
+  nodes | manifest nodes.yaml
+  service web NodePort TCP 80 30080 $WEB4 $WEB6 "${lines[@]}" | manifest web.yaml
+  service echo NodePort UDP 53 30053 $ECHO4 $ECHO6 "${lines[@]}" | manifest echo.yaml
+  web_on "${pods[@]}"
+  echo_on "${pods[@]}"
+}
+
+# Returns when the agent of node-a has put in force what the manifests say.
+in_force() {
+  in_force_on node-a
+}
+
+in_force_on() {
+  cluster_ctl "$1" sync --timeout 20s >/dev/null || fail "sluicectl sync on $1"
+}
+
+traffic() {
+  local from=$1
+  shift
+  cluster_in "$from" python3 "$CLUSTER_E2E/traffic.py" "$@"
+}
+
+# probe <from> <address> <port> [flags]: one connection's outcome, e.g. "answer a1 192.0.2.10".
+probe() {
+  local from=$1 target
+  target=$(cluster_host_port "$2" "$3")
+  shift 3
+  traffic "$from" probe "$target" "$@"
+}
+
+# spread <from> <address> <port> <count> <a1,b1...> [flags]: exactly these answer, evenly.
+spread() {
+  local from=$1 target=$2 count=$4 backends=$5 result
+  target=$(cluster_host_port "$2" "$3")
+  shift 5
+  result=$(traffic "$from" spread "$target" --count "$count" --expect-backends "$backends" "$@" \
+    2>&1) || fail "spread of $count from $from to $target over $backends: $result"
+  printf '   %s -> %s: %s\n' "$from" "$target" "$(json 'd["backends"]' <<<"$result")"
+}
+
+# load_start <name> <from> <target...> [flags]; load_stop <name> prints its counts as JSON.
+load_start() {
+  local name=$1 from=$2
+  shift 2
+  cluster_spawn "load-$name" "$from" python3 "$CLUSTER_E2E/traffic.py" load "$@" \
+    --progress "$CLUSTER_DIR/load-$name.json"
+  cluster_await_log "load-$name" running || fail "load $name"
+}
+
+load_stop() {
+  cluster_kill "load-$1"
+  tail -n 1 "$CLUSTER_DIR/load-$1.log"
+}
+
+# Requests that a running load has made so far.
+load_asked() {
+  json 'd["asked"]' <"$CLUSTER_DIR/load-$1.json" 2>/dev/null || echo 0
+}
+
+load_goes_on() {
+  [[ $(load_asked "$1") -gt $2 ]]
+}
+
+# Waits until a load has made some more requests, so that what was just done has been under load.
+load_some_more() {
+  local name asked
+  for name in "$@"; do
+    asked=$(load_asked "$name")
+    eventually "load $name goes on" load_goes_on "$name" $((asked + ${LOAD_STEP:-150}))
+  done
+}
+
+# load_stop_without_failure <name>
+load_stop_without_failure() {
+  local result
+  cluster_kill "load-$1"
+  result=$(tail -n 1 "$CLUSTER_DIR/load-$1.log")
+  printf '   %s: %s\n' "$1" "$result"
+  expect_equal "failed requests of $1" "$(json 'd["failed"]' <<<"$result")" 0
+  expect_equal "$1 asked something" "$(json 'd["asked"] > 300' <<<"$result")" True
+}
+
+# dropped <reason> [node]: packets counted with that reason.
+dropped() {
+  cluster_ctl "${2:-node-a}" -o json drops |
+    json "sum(one['packets'] for one in d['drops'] if one['reason'] == '$1')"
+}
