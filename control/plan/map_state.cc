@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/plan/map_state.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+namespace sluice {
+namespace {
+
+template <std::size_t N>
+void CopyText(const std::string& text, char (&to)[N]) {
+  // Longer names are no Kubernetes names; control/desired refuses them.
+  std::memcpy(to, text.data(), std::min(text.size(), N - 1));
+}
+
+template <std::size_t N>
+std::string Text(const char (&from)[N]) {
+  return std::string(from, ::strnlen(from, N));
+}
+
+bool IsSet(abi::slot_range range) { return range.count != 0; }
+
+}  // namespace
+
+abi::service_key AddressKey(const IpAddress& address, std::uint16_t port, std::uint32_t protocol) {
+  abi::service_key key = {};
+  key.address = address.ToAbi();
+  key.port = htons(port);
+  key.protocol = protocol;
+  return key;
+}
+
+abi::service_key ServiceKey(const Frontend& frontend) {
+  return AddressKey(frontend.address, frontend.port, frontend.protocol);
+}
+
+abi::service_name NameRow(const ServicePortName& name) {
+  abi::service_name row = {};
+  CopyText(name.name_space, row.name_space);
+  CopyText(name.name, row.name);
+  CopyText(name.port_name, row.port_name);
+  row.protocol = name.protocol;
+  return row;
+}
+
+ServicePortName NameOf(const abi::service_name& row) {
+  return {Text(row.name_space), Text(row.name), Text(row.port_name), row.protocol};
+}
+
+abi::source_range_key SourceRangeKey(std::uint32_t service_id, const IpPrefix& prefix) {
+  constexpr std::uint32_t kServiceIdBits = 32;
+  return {kServiceIdBits + prefix.length(), service_id, prefix.address().ToAbi()};
+}
+
+MapState::MapState(const MapLimits& limits)
+    : limits_(limits),
+      service_id_allocator_(limits.service_ids, IdAllocator::Order::kFreshFirst),
+      backend_id_allocator_(limits.backends, IdAllocator::Order::kReuseFirst),
+      slot_allocator_(limits.slots) {}
+
+MapState MapState::FromRows(const MapLimits& limits, MapRows rows, std::uint64_t read_at_ns) {
+  MapState state(limits);
+  state.AdoptSlots(rows);
+  state.AdoptServices(rows);
+  state.AdoptNames(rows);
+  state.AdoptBackends(rows, read_at_ns);
+  state.AdoptUses();
+  return state;
+}
+
+void MapState::AdoptSlots(MapRows& rows) {
+  std::set<RangeKey> named;
+  for (const auto& [key, row] : rows.services) {
+    for (const abi::slot_range& range : row.slots) {
+      if (IsSet(range)) named.emplace(range.offset, range.count);
+    }
+  }
+  // Ranges that end past what is there or that share slots are nobody's: their rows get new ones,
+  // and the slots stay out of use.
+  std::uint64_t end = 0;  // of the ranges before
+  for (auto it = named.begin(); it != named.end(); ++it) {
+    const auto& [offset, count] = *it;
+    const std::uint64_t range_end = std::uint64_t{offset} + count;
+    const auto next = std::next(it);
+    const bool overlaps = offset < end || (next != named.end() && next->first < range_end);
+    if (!overlaps && range_end <= rows.slots.size()) ranges_.emplace(*it, 0);
+    slot_allocator_.Take({offset, count});
+    end = std::max(end, range_end);
+  }
+  slots_ = std::move(rows.slots);
+}
+
+void MapState::AdoptServices(const MapRows& rows) {
+  for (const auto& [key, row] : rows.services) SetServiceRow(key, row);
+  for (const abi::source_range_key& key : rows.source_ranges) {
+    if (source_ranges_[key.service_id].insert(key).second) ++source_range_count_;
+  }
+}
+
+void MapState::AdoptNames(const MapRows& rows) {
+  std::set<std::uint32_t> ids;
+  for (const auto& [id, row] : rows.names) {
+    ServicePortName name = NameOf(row);
+    if (id != 0 && service_ids_.emplace(name, id).second) {
+      names_.emplace(id, std::move(name));
+    } else {
+      stray_service_ids_.insert(id);
+    }
+    ids.insert(id);
+  }
+  for (const auto& [id, keys] : keys_by_id_) ids.insert(id);
+  for (const auto& [id, ranges] : source_ranges_) ids.insert(id);
+  for (std::uint32_t id : ids) {
+    if (!names_.contains(id)) stray_service_ids_.insert(id);
+    service_id_allocator_.MarkUsed(id);
+  }
+}
+
+void MapState::AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns) {
+  std::set<std::uint32_t> free;
+  for (const auto& [id, row] : rows.backends) {
+    if (id == 0 || id >= limits_.backends) continue;
+    SetBackendRow(id, row);
+    backend_id_allocator_.MarkUsed(id);
+    if (row.flags == 0) free.insert(id);
+  }
+  // An id that rows still lead to, though no backend has it, is not free.
+  for (const auto& [range, names] : ranges_) {
+    for (std::uint32_t id : Slots({range.first, range.second})) free.erase(id);
+  }
+  for (std::uint32_t id : free) backend_id_allocator_.Free(id, std::max<std::uint64_t>(read_at_ns, 1));
+}
+
+void MapState::AdoptUses() {
+  for (const auto& [service_id, keys] : keys_by_id_) {
+    std::map<std::uint32_t, std::uint32_t> uses;
+    for (const abi::service_key& key : keys) {
+      for (const abi::slot_range& range : services_.at(key).slots) {
+        for (std::uint32_t id : Slots(range)) {
+          const abi::backend row = Backend(id);
+          if (row.flags != 0) uses[id] = row.flags & ~std::uint32_t{abi::SL_BACKEND_PRESENT};
+        }
+      }
+    }
+    std::vector<BackendUse>& list = uses_[service_id];
+    for (const auto& [id, flags] : uses) list.push_back({id, flags});
+    for (const BackendUse& use : list) CountUse(use, true);
+  }
+  // Present, but in no set: endpoints that are not ready, or those of a Service that is gone.
+  std::vector<BackendUse> rest;
+  for (std::uint32_t id : unheld_backends_) {
+    rest.push_back({id, Backend(id).flags & ~std::uint32_t{abi::SL_BACKEND_PRESENT}});
+  }
+  for (const BackendUse& use : rest) CountUse(use, true);
+  if (!rest.empty()) uses_[0] = std::move(rest);
+}
+
+void MapState::Apply(const MapStep& step, std::size_t landed) {
+  std::visit([&](const auto& s) { Land(s, landed); }, step);
+}
+
+void MapState::Apply(const MapPlan& plan) {
+  for (const MapStep& step : plan.steps) Apply(step, RowCount(step));
+}
+
+void MapState::Land(const WriteNames& step, std::size_t landed) {
+  for (const auto& [id, row] : std::span(step.rows).first(landed)) {
+    ServicePortName name = NameOf(row);
+    service_ids_[name] = id;
+    names_[id] = std::move(name);
+    service_id_allocator_.MarkUsed(id);
+  }
+}
+
+void MapState::Land(const ClearNames& step, std::size_t landed) {
+  for (std::uint32_t id : std::span(step.ids).first(landed)) {
+    const auto name = names_.find(id);
+    if (name != names_.end()) {
+      service_ids_.erase(name->second);
+      names_.erase(name);
+    }
+    stray_service_ids_.erase(id);
+    service_id_allocator_.Free(id, step.freed_at_ns);
+  }
+}
+
+void MapState::Land(const WriteBackends& step, std::size_t landed) {
+  for (const auto& [id, row] : std::span(step.rows).first(landed)) {
+    SetBackendRow(id, row);
+    backend_id_allocator_.MarkUsed(id);
+  }
+}
+
+void MapState::Land(const RetireBackends& step, std::size_t landed) {
+  for (const auto& [id, row] : std::span(step.rows).first(landed)) {
+    SetBackendRow(id, row);
+    backend_id_allocator_.Free(id, step.freed_at_ns);
+  }
+}
+
+void MapState::Land(const SetUses& step, std::size_t landed) {
+  for (const ServiceUses& service : std::span(step.services).first(landed)) {
+    // The new ones first, so that a backend that stays held is never without a holder.
+    for (const BackendUse& use : service.uses) CountUse(use, true);
+    const auto old = uses_.find(service.service_id);
+    if (old != uses_.end()) {
+      for (const BackendUse& use : old->second) CountUse(use, false);
+    }
+    if (service.uses.empty()) {
+      uses_.erase(service.service_id);
+    } else {
+      uses_[service.service_id] = service.uses;
+    }
+  }
+}
+
+void MapState::Land(const WriteSourceRanges& step, std::size_t landed) {
+  for (const abi::source_range_key& key : std::span(step.keys).first(landed)) {
+    if (source_ranges_[key.service_id].insert(key).second) ++source_range_count_;
+  }
+}
+
+void MapState::Land(const DeleteSourceRanges& step, std::size_t landed) {
+  for (const abi::source_range_key& key : std::span(step.keys).first(landed)) {
+    const auto ranges = source_ranges_.find(key.service_id);
+    if (ranges == source_ranges_.end()) continue;
+    if (ranges->second.erase(key) > 0) --source_range_count_;
+    if (ranges->second.empty()) source_ranges_.erase(ranges);
+  }
+}
+
+void MapState::Land(const WriteSlots& step, std::size_t landed) {
+  for (const SlotRun& run : std::span(step.runs).first(landed)) {
+    const auto count = static_cast<std::uint32_t>(run.backend_ids.size());
+    if (slots_.size() < std::size_t{run.offset} + count) slots_.resize(run.offset + count);
+    std::copy(run.backend_ids.begin(), run.backend_ids.end(), slots_.begin() + run.offset);
+    slot_allocator_.Take({run.offset, count});
+    ranges_.emplace(RangeKey(run.offset, count), 0);
+    unnamed_ranges_.emplace(run.offset, count);
+  }
+}
+
+void MapState::Land(const FreeSlots& step, std::size_t landed) {
+  for (const abi::slot_range& range : std::span(step.ranges).first(landed)) {
+    ranges_.erase(RangeKey(range.offset, range.count));
+    unnamed_ranges_.erase(RangeKey(range.offset, range.count));
+    slot_allocator_.Free(range, step.freed_at_ns);
+  }
+}
+
+void MapState::Land(const WriteServices& step, std::size_t landed) {
+  for (const auto& [key, row] : std::span(step.rows).first(landed)) SetServiceRow(key, row);
+}
+
+void MapState::Land(const DeleteServices& step, std::size_t landed) {
+  for (const abi::service_key& key : std::span(step.keys).first(landed)) EraseServiceRow(key);
+}
+
+void MapState::SetServiceRow(const abi::service_key& key, const abi::service& row) {
+  NameRanges(row, true);  // before the old row goes: a range that stays is never without a name
+  EraseServiceRow(key);
+  services_.emplace(key, row);
+  keys_by_id_[row.id].push_back(key);
+}
+
+void MapState::EraseServiceRow(const abi::service_key& key) {
+  const auto old = services_.find(key);
+  if (old == services_.end()) return;
+  NameRanges(old->second, false);
+  const auto keys = keys_by_id_.find(old->second.id);
+  std::erase(keys->second, key);
+  if (keys->second.empty()) keys_by_id_.erase(keys);
+  services_.erase(old);
+}
+
+void MapState::NameRanges(const abi::service& row, bool named) {
+  for (const abi::slot_range& range : row.slots) {
+    const auto it = ranges_.find(RangeKey(range.offset, range.count));
+    if (it == ranges_.end()) continue;
+    it->second = named ? it->second + 1 : it->second - 1;
+    if (it->second == 0) {
+      unnamed_ranges_.insert(it->first);
+    } else {
+      unnamed_ranges_.erase(it->first);
+    }
+  }
+}
+
+void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
+  if (backends_.size() <= id) {
+    backends_.resize(id + 1);
+    holders_.resize(id + 1);
+  }
+  const auto key_of = [](const abi::backend& b) {
+    return AddressKey(IpAddress::FromAbi(b.address), ntohs(b.port), b.protocol);
+  };
+  const auto old = backend_ids_.find(key_of(backends_[id]));
+  if (old != backend_ids_.end() && old->second == id) backend_ids_.erase(old);
+  backends_[id] = row;
+  // Of two with one address the first counts; the other is held by nobody and goes.
+  if (row.flags != 0) backend_ids_.emplace(key_of(row), id);
+  if (row.flags != 0 && holders_[id].present == 0) {
+    unheld_backends_.insert(id);
+  } else {
+    unheld_backends_.erase(id);
+  }
+}
+
+void MapState::CountUse(const BackendUse& use, bool held) {
+  if (use.backend_id >= holders_.size()) {
+    backends_.resize(use.backend_id + 1);
+    holders_.resize(use.backend_id + 1);
+  }
+  Holders& holders = holders_[use.backend_id];
+  const std::uint32_t one = held ? 1U : ~0U;  // adds 1 or takes 1 away
+  holders.present += one;
+  if (use.flags & abi::SL_BACKEND_USABLE) holders.usable += one;
+  if (use.flags & abi::SL_BACKEND_LOCAL) holders.local += one;
+  if (holders.present == 0 && backends_[use.backend_id].flags != 0) {
+    unheld_backends_.insert(use.backend_id);
+  } else {
+    unheld_backends_.erase(use.backend_id);
+  }
+}
+
+const abi::service* MapState::FindService(const abi::service_key& key) const {
+  const auto it = services_.find(key);
+  return it == services_.end() ? nullptr : &it->second;
+}
+
+const std::vector<abi::service_key>& MapState::KeysOf(std::uint32_t service_id) const {
+  static const std::vector<abi::service_key> kNone;
+  const auto it = keys_by_id_.find(service_id);
+  return it == keys_by_id_.end() ? kNone : it->second;
+}
+
+std::uint32_t MapState::ServiceId(const ServicePortName& name) const {
+  const auto it = service_ids_.find(name);
+  return it == service_ids_.end() ? 0 : it->second;
+}
+
+const std::set<abi::source_range_key>& MapState::SourceRangesOf(std::uint32_t service_id) const {
+  static const std::set<abi::source_range_key> kNone;
+  const auto it = source_ranges_.find(service_id);
+  return it == source_ranges_.end() ? kNone : it->second;
+}
+
+std::uint32_t MapState::BackendId(const BackendAddress& address) const {
+  const auto it =
+      backend_ids_.find(AddressKey(address.address, address.port, address.protocol));
+  return it == backend_ids_.end() ? 0 : it->second;
+}
+
+abi::backend MapState::Backend(std::uint32_t backend_id) const {
+  return backend_id < backends_.size() ? backends_[backend_id] : abi::backend{};
+}
+
+MapState::Holders MapState::HoldersOf(std::uint32_t backend_id) const {
+  return backend_id < holders_.size() ? holders_[backend_id] : Holders{};
+}
+
+const std::vector<BackendUse>& MapState::UsesOf(std::uint32_t service_id) const {
+  static const std::vector<BackendUse> kNone;
+  const auto it = uses_.find(service_id);
+  return it == uses_.end() ? kNone : it->second;
+}
+
+std::span<const std::uint32_t> MapState::Slots(abi::slot_range range) const {
+  if (!IsSet(range) || !ranges_.contains(RangeKey(range.offset, range.count))) return {};
+  return std::span(slots_).subspan(range.offset, range.count);
+}
+
+std::uint32_t MapState::TimesNamed(abi::slot_range range) const {
+  const auto it = ranges_.find(RangeKey(range.offset, range.count));
+  return it == ranges_.end() ? 0 : it->second;
+}
+
+std::size_t MapState::CountDifferences(const MapState& other) const {
+  std::size_t differences = 0;
+  const auto compare = [&differences](const auto& mine, const auto& theirs) {
+    for (const auto& [key, value] : mine) {
+      const auto it = theirs.find(key);
+      if (it == theirs.end() || !(it->second == value)) ++differences;
+    }
+    for (const auto& [key, value] : theirs) differences += !mine.contains(key);
+  };
+  compare(services_, other.services_);
+  compare(names_, other.names_);
+  compare(source_ranges_, other.source_ranges_);
+  const std::size_t ids = std::max(backends_.size(), other.backends_.size());
+  for (std::uint32_t id = 0; id < ids; ++id) differences += Backend(id) != other.Backend(id);
+  for (const auto& [range, names] : ranges_) {
+    if (names == 0) continue;  // in no row: not in the maps as far as anyone can tell
+    const auto mine = Slots({range.first, range.second});
+    const auto theirs = other.Slots({range.first, range.second});
+    differences += !std::equal(mine.begin(), mine.end(), theirs.begin(), theirs.end());
+  }
+  return differences;
+}
+
+}  // namespace sluice
