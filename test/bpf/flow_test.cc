@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a flow, for every kind of flow, family and protocol, with both directions as packets
+// that go from hook to hook.
+#include <arpa/inet.h>
+
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "test/bpf/flow_case.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kUdp = 17;
+constexpr std::uint16_t kOtherPort = 4242;
+
+class TcpFlowTest : public FlowTest {};
+class UdpFlowTest : public FlowTest {};
+class UdpV4FlowTest : public FlowTest {};
+
+std::vector<FlowCase> CasesOf(std::vector<Flavor> flavors) {
+  std::vector<FlowCase> cases;
+  for (const FlowKind& kind : FlowKinds()) {
+    for (const Flavor& flavor : flavors) cases.push_back({kind, flavor});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Flows, FlowTest, ::testing::ValuesIn(CasesOf(AllFlavors())), FlowCaseName);
+INSTANTIATE_TEST_SUITE_P(Flows, TcpFlowTest,
+                         ::testing::ValuesIn(CasesOf({{false, kTcp}, {true, kTcp}})), FlowCaseName);
+INSTANTIATE_TEST_SUITE_P(Flows, UdpFlowTest,
+                         ::testing::ValuesIn(CasesOf({{false, kUdp}, {true, kUdp}})), FlowCaseName);
+INSTANTIATE_TEST_SUITE_P(Flows, UdpV4FlowTest, ::testing::ValuesIn(CasesOf({{false, kUdp}})),
+                         FlowCaseName);
+
+std::uint64_t Size(const Packet& packet) { return Build(packet).size(); }
+
+TEST_P(FlowTest, OpensAndIsEstablishedByTheClientsNextPacketAfterAnAnswer) {
+  ASSERT_TRUE(Forward(Syn()));
+  EXPECT_EQ(OpeningCount(), kind().snat ? 2u : 1u);
+  EXPECT_EQ(FlowCount(), 0u);
+  ASSERT_TRUE(Reply(SynAck()));
+  EXPECT_EQ(FlowCount(), 0u);
+  ASSERT_TRUE(Forward());
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(OpeningCount(), 0u);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Reply());
+    ASSERT_TRUE(Forward());
+  }
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+TEST_P(FlowTest, CountsPacketsAndBytesEachWay) {
+  Establish();
+  ASSERT_TRUE(Reply());
+  const abi::service_stats stats = ServiceStats(kServiceId);
+  EXPECT_EQ(stats.opened, 1u);
+  EXPECT_EQ(stats.packets_in, 2u);
+  EXPECT_EQ(stats.bytes_in, Size(ForwardPacket(Syn())) + Size(ForwardPacket()));
+  EXPECT_EQ(stats.packets_out, 2u);
+  EXPECT_EQ(stats.bytes_out, Size(ReplyPacket(SynAck())) + Size(ReplyPacket()));
+  EXPECT_EQ(stats.rejected + stats.dropped + stats.failed, 0u);
+  EXPECT_EQ(BackendStats(backend_id_).opened, 1u);
+  EXPECT_EQ(BackendStats(backend_id_).failed, 0u);
+}
+
+TEST_P(FlowTest, EachRowHoldsWhatRebuildsTheOther) {
+  Establish();
+  const auto forward = FlowRow(ForwardKey());
+  const auto reply = FlowRow(ReplyKey());
+  ASSERT_TRUE(forward && reply);
+  EXPECT_EQ(AddressText(forward->new_source), seen_client().address);
+  EXPECT_EQ(ntohs(forward->new_source_port), seen_client().port);
+  EXPECT_EQ(AddressText(forward->new_destination), backend().address);
+  EXPECT_EQ(ntohs(forward->new_destination_port), backend().port);
+  EXPECT_EQ(AddressText(reply->new_source), service().address);
+  EXPECT_EQ(ntohs(reply->new_source_port), service().port);
+  EXPECT_EQ(AddressText(reply->new_destination), client().address);
+  EXPECT_EQ(ntohs(reply->new_destination_port), client().port);
+  const std::uint8_t snat = kind().snat ? abi::SL_FLOW_SNAT : 0;
+  EXPECT_EQ(forward->flags, abi::SL_FLOW_FORWARD | abi::SL_FLOW_ANSWERED | snat);
+  EXPECT_EQ(reply->flags, abi::SL_FLOW_ANSWERED | snat);
+  for (const abi::flow_entry& row : {*forward, *reply}) {
+    EXPECT_EQ(row.service_id, kServiceId);
+    EXPECT_EQ(row.backend_id, backend_id_);
+    EXPECT_EQ(row.backend_generation, 1u);
+  }
+}
+
+TEST_P(FlowTest, PutsItsPartnerRowBack) {
+  Establish();
+  const auto age = [this] { ChangeFlows([](auto&, auto& entry) { entry.last_seen -= 2; }); };
+  for (const abi::flow& lost : {ReplyKey(), ForwardKey()}) {
+    const auto before = FlowRow(lost);
+    ASSERT_TRUE(before);
+    age();
+    ASSERT_THAT(tables().flows.Delete(std::span(&lost, 1)).status, IsOk());
+    const bool lost_reply = AddressText(lost.source) == backend().address &&
+                            AddressText(lost.destination) == seen_client().address;
+    ASSERT_TRUE(lost_reply ? Forward() : Reply());
+    const auto after = FlowRow(lost);
+    ASSERT_TRUE(after);
+    EXPECT_EQ(AddressText(after->new_source), AddressText(before->new_source));
+    EXPECT_EQ(AddressText(after->new_destination), AddressText(before->new_destination));
+    EXPECT_EQ(after->new_source_port, before->new_source_port);
+    EXPECT_EQ(after->new_destination_port, before->new_destination_port);
+    EXPECT_EQ(after->flags, before->flags);
+    EXPECT_EQ(after->service_id, before->service_id);
+    EXPECT_EQ(after->backend_id, before->backend_id);
+    EXPECT_EQ(after->backend_generation, before->backend_generation);
+  }
+  ASSERT_TRUE(Forward());
+  ASSERT_TRUE(Reply());
+  EXPECT_EQ(FlowCount(), 2u);
+}
+
+TEST_P(FlowTest, StampsTheTimeItWasSeen) {
+  Establish();
+  ChangeFlows([](auto&, auto& entry) { entry.last_seen -= 50; });
+  const std::uint32_t old = FlowRow(ForwardKey())->last_seen;
+  ASSERT_TRUE(Forward());
+  ASSERT_TRUE(Reply());
+  EXPECT_GE(FlowRow(ForwardKey())->last_seen, old + 50);
+  EXPECT_GE(FlowRow(ReplyKey())->last_seen, old + 50);
+}
+
+TEST_P(FlowTest, SurvivesItsServiceBeingDeletedAndItsSlotsMoving) {
+  Establish();
+  ASSERT_THAT(writer().DeleteService(Service()), IsOk());
+  EXPECT_TRUE(Forward());
+  EXPECT_TRUE(Reply());
+  MoveServiceTo(addresses().remote2, kBackendPort);
+  EXPECT_TRUE(Forward());
+  EXPECT_TRUE(Reply());
+}
+
+TEST_P(TcpFlowTest, FinsAreNotedOnBothRowsAndASynStartsAnew) {
+  Establish();
+  ASSERT_TRUE(Forward({.flags = "FA"}));
+  for (const abi::flow& key : {ForwardKey(), ReplyKey()}) {
+    EXPECT_EQ(FlowRow(key)->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_FIN_CLIENT);
+  }
+  ASSERT_TRUE(Reply({.flags = "FA"}));
+  for (const abi::flow& key : {ForwardKey(), ReplyKey()}) {
+    EXPECT_EQ(FlowRow(key)->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_CLOSED);
+    EXPECT_EQ(FlowRow(key)->flags & abi::SL_FLOW_RESET, 0);
+  }
+  ASSERT_TRUE(Forward());  // the last acknowledgment still passes
+  snat_port_ = 0;          // the next flow may have another
+  ASSERT_TRUE(Forward(Syn()));
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 2u);
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward());
+  EXPECT_EQ(FlowRow(ForwardKey())->flags & abi::SL_FLOW_CLOSED, 0);
+  ASSERT_TRUE(Reply());
+  EXPECT_EQ(FlowCount(), 2u);
+}
+
+TEST_P(TcpFlowTest, AResetFromEitherSideMarksBothRows) {
+  for (const bool from_client : {true, false}) {
+    SCOPED_TRACE(from_client ? "client" : "backend");
+    SetUp();
+    snat_port_ = 0;
+    Establish();
+    ASSERT_TRUE(from_client ? Forward({.flags = "RA"}) : Reply({.flags = "RA"}));
+    for (const abi::flow& key : {ForwardKey(), ReplyKey()}) {
+      EXPECT_NE(FlowRow(key)->flags & abi::SL_FLOW_RESET, 0);
+    }
+    snat_port_ = 0;
+    ASSERT_TRUE(Forward(Syn()));
+    EXPECT_EQ(ServiceStats(kServiceId).opened, 2u);
+  }
+}
+
+TEST_P(TcpFlowTest, ASynOnALiveFlowStaysInIt) {
+  Establish();
+  ASSERT_TRUE(Forward(Syn()));  // a duplicate from the network, or a challenge (RFC 5961 4.2)
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
+  EXPECT_EQ(FlowCount(), 2u);
+}
+
+TEST_P(TcpFlowTest, ARefusedConnectionLeavesNothing) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply({.flags = "RA", .payload = ""}));
+  EXPECT_EQ(OpeningCount(), 0u);
+  EXPECT_EQ(FlowCount(), 0u);
+}
+
+TEST_P(TcpFlowTest, ASynSentAgainAfterTheAnswerKeepsItsBackend) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  MoveServiceTo(addresses().remote2, kBackendPort);
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward());
+  EXPECT_EQ(ServiceStats(kServiceId).failed, 0u);
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
+}
+
+// The agent grows the table; until then flows stay where they are being opened, and work.
+TEST_P(FlowTest, WorksWhileTheTableOfEstablishedFlowsIsFull) {
+  std::uint32_t filled = 0;
+  for (;; ++filled) {
+    const std::pair<abi::flow, abi::flow_entry> row(
+        FlowKey("203.0.113.9", static_cast<std::uint16_t>(filled), "203.0.113.8", 1, 6),
+        abi::flow_entry{});
+    if (!tables().flows.Update(std::span(&row, 1)).status.ok()) break;
+    ASSERT_LT(filled, 100000u);
+  }
+  ASSERT_GE(filled, 1024u);
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Forward());
+    ASSERT_TRUE(Reply());
+  }
+  EXPECT_EQ(FlowCount(), filled);
+  EXPECT_EQ(OpeningCount(), kind().snat ? 2u : 1u);
+  EXPECT_EQ(Drops(abi::SL_REASON_FLOWS_FULL, kServiceId), 3u);
+  EXPECT_EQ(ServiceStats(kServiceId).dropped, 0u);
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
+
+  std::vector<abi::flow> some;
+  for (std::uint16_t port = 0; port < 64; ++port) {
+    some.push_back(FlowKey("203.0.113.9", port, "203.0.113.8", 1, 6));
+  }
+  ASSERT_THAT(tables().flows.Delete(some).status, IsOk());
+  ASSERT_TRUE(Forward());
+  EXPECT_TRUE(FlowRow(ForwardKey()) && FlowRow(ReplyKey()));
+  EXPECT_EQ(OpeningCount(), 0u);
+  ASSERT_TRUE(Reply());
+}
+
+// Each twice: while the flow is being opened, and established.
+
+TEST_P(TcpFlowTest, IsResetWhenItsBackendIsGone) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "established" : "being opened");
+    Begin(established);
+    ReplaceBackend();
+    const Shape data{.flags = "PA", .sequence = 5000, .acknowledgment = 8000};
+    EXPECT_TRUE(Becomes(kind().translates, ForwardPacket(data), kRedirect,
+                        ResetPacket(service(), client(), {.flags = "R", .sequence = 8000})));
+    EXPECT_EQ(Drops(abi::SL_REASON_BACKEND_GONE, kServiceId), 1u);
+    EXPECT_EQ(ServiceStats(kServiceId).rejected, 1u);
+    EXPECT_EQ(FlowCount(), 0u);
+    EXPECT_EQ(OpeningCount(), 0u);
+  }
+}
+
+TEST_P(UdpFlowTest, IsChosenAnewWhenItsBackendIsGone) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "established" : "being opened");
+    Begin(established);
+    ExpectMovedTo(ReplaceBackend());
+  }
+}
+
+TEST_P(TcpFlowTest, GoesOnWithATerminatingBackend) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "established" : "being opened");
+    Begin(established);
+    SetBackendFlags(abi::SL_BACKEND_PRESENT);
+    EXPECT_TRUE(Forward());
+    EXPECT_TRUE(Reply());
+    EXPECT_EQ(AllDrops(), 0u);
+  }
+}
+
+TEST_P(UdpFlowTest, LeavesATerminatingBackend) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "established" : "being opened");
+    Begin(established);
+    SetBackendFlags(abi::SL_BACKEND_PRESENT);
+    ExpectMovedTo(MoveServiceTo(addresses().remote, kOtherPort));
+  }
+}
+
+TEST_P(UdpV4FlowTest, KeepsAUdpChecksumThatIsNotThere) {
+  Establish();
+  Packet in = ForwardPacket();
+  Packet back = ReplyPacket();
+  for (Packet* packet : {&in, &back}) std::get<Udp>((*packet)[2]).no_checksum = true;
+  Packet out = MakePacket(flavor(), seen_client(), backend());
+  Packet out_back = MakePacket(flavor(), service(), client());
+  for (Packet* packet : {&out, &out_back}) {
+    std::get<Udp>((*packet)[2]).no_checksum = true;
+    if (kind().snat) *packet = Hop(*packet);
+  }
+  EXPECT_TRUE(Becomes(kind().translates, in, kind().verdict, out));
+  EXPECT_TRUE(Becomes(kind().reply_translates, back, kind().reply_verdict, out_back));
+}
+
+}  // namespace
+}  // namespace sluice::testing

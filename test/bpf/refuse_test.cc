@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is refused, why it says so, and what the answer looks like.
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "test/bpf/service_fixture.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+INSTANTIATE_TEST_SUITE_P(Flavors, ServiceTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+
+TEST_P(ServiceTest, DropsAClusterIpAskedForFromOutside) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  for (const Shape& shape : {Syn(), Shape{.flags = "A"}, Shape{.flags = "R"}}) {
+    ExpectDropped(kFromNet, Question(outside(), cluster_ip(), shape),
+                  abi::SL_REASON_EXTERNAL_DENIED);
+  }
+}
+
+TEST_P(ServiceTest, DeniesOutsideBeforeAnythingElseIsSaid) {
+  SetService(ClusterIp({}, 0));
+  ExpectDropped(kFromNet, Question(outside(), cluster_ip()), abi::SL_REASON_EXTERNAL_DENIED);
+}
+
+TEST_P(ServiceTest, RejectsWhenNobodyIsThere) {
+  SetService(ClusterIp({}, 0));
+  SetService(NodePort({}, 0));
+  ExpectRejected(kFromPod1, Question(pod(), cluster_ip()), abi::SL_REASON_NO_BACKEND);
+  ExpectRejected(kFromNet, Question(outside(), node_port()), abi::SL_REASON_NO_BACKEND);
+  ExpectRejected(kFromPod1, Question(pod(), node_port()), abi::SL_REASON_NO_BACKEND);
+}
+
+TEST_P(ServiceTest, RejectsUnderPolicyLocalToo) {
+  SetService(NodePort({}, abi::SL_SERVICE_LOCAL_EXTERNAL | abi::SL_SERVICE_LOCAL_INTERNAL));
+  ExpectRejected(kFromNet, Question(outside(), node_port()), abi::SL_REASON_NO_BACKEND);
+  ExpectRejected(kFromPod1, Question(pod(), node_port()), abi::SL_REASON_NO_BACKEND);
+}
+
+TEST_P(ServiceTest, DropsUnderPolicyLocalWhenTheEndpointsAreElsewhere) {
+  const std::uint32_t remote = Backend(addresses().remote, false);
+  ServiceSpec external = NodePort({remote}, kPlain | abi::SL_SERVICE_LOCAL_EXTERNAL);
+  external.external_backends = std::vector<std::uint32_t>{};
+  SetService(external);
+  ExpectDropped(kFromNet, Question(outside(), node_port()), abi::SL_REASON_NO_LOCAL_BACKEND);
+  SetService(ClusterIp({}, kPlain | abi::SL_SERVICE_LOCAL_INTERNAL));
+  ExpectDropped(kFromPod1, Question(pod(), cluster_ip()), abi::SL_REASON_NO_LOCAL_BACKEND);
+}
+
+TEST_P(ServiceTest, RejectsAPortThatTheServiceDoesNotHave) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  ServiceSpec address = ClusterIp({});
+  address.port = 0;
+  address.protocol = 0;
+  address.kind = abi::SL_FRONTEND_ADDRESS;
+  address.id = 0;
+  SetService(address);
+  const End wrong{addresses().cluster_ip, 81};
+  ExpectRejected(kFromPod1, Question(pod(), wrong), abi::SL_REASON_NO_SUCH_PORT, 0);
+  ExpectDropped(kFromNet, Question(outside(), wrong), abi::SL_REASON_EXTERNAL_DENIED, 0);
+}
+
+TEST_P(ServiceTest, DropsAnAddressOfTheServiceRangeThatNoServiceHas) {
+  const End nobody{addresses().unallocated, 80};
+  ExpectDropped(kFromPod1, Question(pod(), nobody), abi::SL_REASON_NO_SUCH_SERVICE, 0);
+  ExpectDropped(kFromNet, Question(outside(), nobody), abi::SL_REASON_NO_SUCH_SERVICE, 0);
+  abi::node_config config = DefaultConfig();
+  config.service_range[abi::SL_FAMILY_V4] = {};
+  config.service_range[abi::SL_FAMILY_V6] = {};
+  SetConfig(config);
+  EXPECT_TRUE(Untouched(kFromPod1, Question(pod(), nobody))) << "without a range nothing is known";
+}
+
+TEST_P(ServiceTest, SourceRangesAreAskedBeforeAnythingElse) {
+  const std::uint16_t guard = flavor().v6 ? abi::SL_SERVICE_RANGES_V6 : abi::SL_SERVICE_RANGES_V4;
+  ServiceSpec spec = NodePort({}, guard);  // nobody is there, and yet: drop, not reject
+  spec.kind = abi::SL_FRONTEND_LOAD_BALANCER;
+  SetService(spec);
+  ExpectDropped(kFromNet, Question(outside(), node_port()), abi::SL_REASON_SOURCE_DENIED);
+
+  spec.flags = guard | kPlain;
+  spec.backends = {Backend(addresses().pod2, true)};
+  SetService(spec);
+  ExpectDropped(kFromNet, Question(outside(), node_port()), abi::SL_REASON_SOURCE_DENIED);
+
+  const std::uint32_t bits = flavor().v6 ? 64 : 96 + 24;
+  const std::pair<abi::source_range_key, abi::source_range> row(
+      {.prefix_len = 32 + bits,
+       .service_id = kService,
+       .address = MapAddress(flavor().v6 ? "2001:db8:f::" : "198.51.100.0")},
+      {.allow = 1});
+  ASSERT_THAT(tables().source_ranges.Update(std::span(&row, 1)).status, IsOk());
+  EXPECT_TRUE(Becomes(kFromNet, Question(outside(), node_port()), kNext,
+                      Question(outside(), {addresses().pod2, kBackendPort})));
+  const End elsewhere{flavor().v6 ? "2001:db8:e::1" : "198.51.99.1", 1};
+  EXPECT_TRUE(Becomes(kFromNet, Question(elsewhere, node_port()), kDrop, {}));
+}
+
+TEST_P(ServiceTest, RangesOfTheOtherFamilyOnlyDoNotGuardThisOne) {
+  ServiceSpec spec =
+      NodePort({Backend(addresses().pod2, true)},
+               static_cast<std::uint16_t>(
+                   kPlain | (flavor().v6 ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6)));
+  SetService(spec);
+  EXPECT_TRUE(Becomes(kFromNet, Question(outside(), node_port()), kNext,
+                      Question(outside(), {addresses().pod2, kBackendPort})));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, TcpServiceTest,
+                         ::testing::Values(Flavor{false, 6}, Flavor{true, 6}), FlavorCaseName);
+
+TEST_P(TcpServiceTest, ResetsDataOfNoKnownFlow) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  for (const Shape& shape :
+       {Shape{.flags = "A", .sequence = 9, .acknowledgment = 77},
+        Shape{.flags = "PA", .sequence = 0xfffffffe, .acknowledgment = 0x80000000},
+        Shape{.flags = "FA", .acknowledgment = 1}, Shape{.flags = "SA", .acknowledgment = 5},
+        Shape{.flags = "F", .sequence = 0xffffffff}, Shape{.flags = "", .sequence = 3}}) {
+    ExpectRejected(kFromPod1, Question(pod(), cluster_ip(), shape), abi::SL_REASON_NO_FLOW);
+    ExpectRejected(kFromNet, Question(outside(), node_port(), shape), abi::SL_REASON_NO_FLOW);
+  }
+}
+
+TEST_P(TcpServiceTest, ResetsASynThatCarriesDataByItsWholeLength) {
+  SetService(ClusterIp({}, 0));
+  ExpectRejected(kFromPod1,
+                 Question(pod(), cluster_ip(), {.flags = "S", .sequence = 100, .payload = "12345"}),
+                 abi::SL_REASON_NO_BACKEND);
+}
+
+// Ethernet pads short frames: what pads is no payload.
+TEST_P(TcpServiceTest, ResetsAPaddedFrameByItsIpLength) {
+  SetService(ClusterIp({}, 0));
+  Packet padded = Question(pod(), cluster_ip());
+  const Packet plain = padded;
+  padded.push_back(Trailer{std::string(6, '\0')});
+  const RunResult with = Run(kFromPod1, padded);
+  const RunResult without = Run(kFromPod1, plain);
+  EXPECT_EQ(Difference(without.frame, with.frame), "");
+}
+
+TEST_P(TcpServiceTest, ResetsInSpiteOfOptions) {
+  SetService(ClusterIp({}, 0));
+  Packet packet = Question(pod(), cluster_ip());
+  std::get<Tcp>(packet[2]).options = {2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2, 1, 1};
+  ExpectRejected(kFromPod1, packet, abi::SL_REASON_NO_BACKEND);
+}
+
+TEST_P(TcpServiceTest, NeverAnswersAReset) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.flags = "R"}), abi::SL_REASON_NO_FLOW);
+  ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.flags = "RA"}), abi::SL_REASON_NO_FLOW);
+}
+
+}  // namespace
+}  // namespace sluice::testing
