@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/agent/endpoints.h"
+
+#include <httplib.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "control/agent/metrics_text.h"
+#include "maps/map_set.h"
+
+namespace sluice {
+namespace {
+
+constexpr char kJson[] = "application/json";
+constexpr char kPlain[] = "text/plain; charset=utf-8";
+constexpr char kPrometheus[] = "text/plain; version=0.0.4; charset=utf-8";
+constexpr absl::Duration kDefaultSyncWait = absl::Seconds(30);
+constexpr absl::Duration kLongestSyncWait = absl::Minutes(10);
+
+void Fail(httplib::Response& response, const absl::Status& status) {
+  response.status = absl::IsDeadlineExceeded(status) ? 504 : 503;
+  response.set_content(absl::StrCat(status.message(), "\n"), kPlain);
+}
+
+// A set of its own for each request: sets are not for several threads, and a request is rare.
+std::vector<MapUse> UseOf(const std::string& pin_folder) {
+  const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
+  if (!maps.ok()) return {};
+  absl::StatusOr<std::vector<MapUse>> use = maps->Use();
+  return use.ok() ? *std::move(use) : std::vector<MapUse>{};
+}
+
+void AnswerHealth(AgentView& view, bool with_node, httplib::Response& response) {
+  const auto snapshot = view.TakeSnapshot(false);
+  if (!snapshot.ok()) return Fail(response, absl::UnavailableError(snapshot.status().message()));
+  const bool good = IsHealthy(**snapshot) && (!with_node || (*snapshot)->node_eligible);
+  response.status = good ? 200 : 503;
+  response.set_content(HealthJson(**snapshot, with_node), kJson);
+}
+
+void AnswerSync(AgentView& view, const httplib::Request& request, httplib::Response& response) {
+  absl::Duration wait = kDefaultSyncWait;
+  if (request.has_param("timeoutMs")) {
+    std::int64_t ms = 0;
+    if (!absl::SimpleAtoi(request.get_param_value("timeoutMs"), &ms) || ms < 0) {
+      response.status = 400;
+      response.set_content("timeoutMs is not a number of milliseconds\n", kPlain);
+      return;
+    }
+    wait = std::min(absl::Milliseconds(ms), kLongestSyncWait);
+  }
+  if (const absl::Status synced = view.WaitForSync(wait); !synced.ok()) {
+    return Fail(response, synced);
+  }
+  response.set_content("{}", kJson);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_dir,
+                                                       const std::string& pin_folder,
+                                                       AgentView& view) {
+  return HttpServer::ListenUnix(
+      absl::StrCat(state_dir, "/sluiced.sock"), [&view, pin_folder](httplib::Server& server) {
+        server.Get("/v1/snapshot", [&view, pin_folder](const httplib::Request&,
+                                                       httplib::Response& response) {
+          const auto snapshot = view.TakeSnapshot(true);
+          if (!snapshot.ok()) return Fail(response, snapshot.status());
+          response.set_content(SnapshotJson(**snapshot, UseOf(pin_folder)), kJson);
+        });
+        server.Get("/v1/drops", [&view](const httplib::Request&, httplib::Response& response) {
+          const auto snapshot = view.TakeSnapshot(false);
+          if (!snapshot.ok()) return Fail(response, snapshot.status());
+          response.set_content(DropsJson(**snapshot), kJson);
+        });
+        server.Post("/v1/sync", [&view](const httplib::Request& request,
+                                        httplib::Response& response) {
+          AnswerSync(view, request, response);
+        });
+      });
+}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeHealth(const std::string& address,
+                                                        AgentView& view) {
+  return HttpServer::ListenTcp(address, kHealthzPort, [&view](httplib::Server& server) {
+    server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
+      AnswerHealth(view, true, response);
+    });
+    server.Get("/livez", [&view](const httplib::Request&, httplib::Response& response) {
+      AnswerHealth(view, false, response);
+    });
+  });
+}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
+                                                         const std::string& pin_folder,
+                                                         AgentView& view) {
+  return HttpServer::ListenTcp(
+      address, kMetricsPort, [&view, pin_folder](httplib::Server& server) {
+        server.Get("/metrics", [&view, pin_folder](const httplib::Request&,
+                                                   httplib::Response& response) {
+          const auto snapshot = view.TakeSnapshot(false);
+          if (!snapshot.ok()) return Fail(response, snapshot.status());
+          const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
+          if (!maps.ok()) return Fail(response, maps.status());
+          const absl::StatusOr<std::string> text = MetricsText(**snapshot, *maps);
+          if (!text.ok()) return Fail(response, text.status());
+          response.set_content(*text, kPrometheus);
+        });
+        server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
+          AnswerHealth(view, true, response);
+        });
+      });
+}
+
+}  // namespace sluice

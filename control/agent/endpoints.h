@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent serves over HTTP: the local endpoint for sluicectl, health for probes, metrics.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "control/agent/http_server.h"
+#include "control/agent/snapshot.h"
+
+namespace sluice {
+
+inline constexpr int kHealthzPort = 10256;  // kube-proxy's
+inline constexpr int kMetricsPort = 10249;
+
+// `<state_dir>/sluiced.sock`: GET /v1/snapshot, GET /v1/drops, POST /v1/sync?timeoutMs=N.
+// `pin_folder`: where the maps are pinned, for their use in the snapshot. `view` must outlive it.
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_dir,
+                                                       const std::string& pin_folder,
+                                                       AgentView& view);
+
+// GET /healthz (the proxy and its node) and /livez (the proxy alone): 200 or 503.
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeHealth(const std::string& address,
+                                                        AgentView& view);
+
+// GET /metrics, in Prometheus' text format, and /healthz.
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
+                                                         const std::string& pin_folder,
+                                                         AgentView& view);
+
+}  // namespace sluice

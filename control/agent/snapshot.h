@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent says of itself, taken at one moment by the loop thread and then read by others.
+// Values only. The JSON is a contract: sluicectl and scripts read it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "control/datapath/attachment.h"
+#include "control/datapath/listeners.h"
+#include "control/desired/desired_state.h"
+#include "control/gc/conntrack_sweep.h"
+#include "maps/map_set.h"
+#include "maps/reason.h"
+
+namespace sluice {
+
+struct SourceProblem {
+  std::string origin;  // file; empty when it is not of one file
+  std::string object;
+  std::string message;
+
+  friend auto operator<=>(const SourceProblem&, const SourceProblem&) = default;
+};
+
+struct ServiceSnapshot {
+  DesiredService service;
+  std::uint32_t id = 0;  // 0: not programmed
+};
+
+// A sampled drop, with the names of its time.
+struct DropSample {
+  absl::Time time;
+  abi::drop_event event{};
+  std::string service;  // "namespace/name:port"; empty: no service's
+  std::string interface;
+};
+
+struct Snapshot {
+  std::string node_name;
+  absl::Time started_at;
+  absl::Time taken_at;
+  bool synced = false;  // the source has said everything once, and it is in the maps
+  std::uint64_t source_generation = 0;
+  std::uint64_t applied_generation = 0;
+  absl::Time last_applied = absl::InfinitePast();
+  // When the oldest change came that is not in the maps yet; InfiniteFuture: none is waiting.
+  absl::Time waiting_since = absl::InfiniteFuture();
+  bool node_eligible = true;  // the Node object is not about to be removed
+  std::vector<std::string> degraded;
+  std::vector<SourceProblem> problems;
+  std::vector<Problem> conflicts;
+  std::vector<AttachedInterface> interfaces;
+  std::string attach;
+  std::vector<IpAddress> node_addresses;
+  std::map<std::string, bool> features;
+  std::vector<ServiceSnapshot> services;  // only when asked for
+  std::vector<ShadowedPort> shadowed;
+  SweepTimeouts timeouts;
+  SweepCounts flows;
+  std::uint64_t flows_deleted = 0;
+  std::vector<DropSample> drops;
+};
+
+// Whether the proxy does its work: synced once, and nothing has waited longer than kube-proxy
+// allows (two sync periods of 30 s).
+bool IsHealthy(const Snapshot& snapshot);
+
+// Body of GET /v1/snapshot. `maps` may be empty.
+std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& maps);
+// Body of GET /v1/drops: an array, newest last.
+std::string DropsJson(const Snapshot& snapshot);
+// Body of /healthz, and of /livez (`with_node` false), as kube-proxy writes them, with our own
+// field `degraded`.
+std::string HealthJson(const Snapshot& snapshot, bool with_node);
+
+// How other threads reach the loop's state. Thread-safe.
+class AgentView {
+ public:
+  virtual ~AgentView() = default;
+  // `with_services`: with the field `services`, which costs a copy of all of them.
+  // Errors: DEADLINE_EXCEEDED when the loop does not answer.
+  virtual absl::StatusOr<std::shared_ptr<const Snapshot>> TakeSnapshot(bool with_services) = 0;
+  // Returns when everything that the source says now is in the maps. Errors: DEADLINE_EXCEEDED;
+  // UNAVAILABLE when the agent is stopping.
+  virtual absl::Status WaitForSync(absl::Duration timeout) = 0;
+};
+
+}  // namespace sluice
