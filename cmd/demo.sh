@@ -32,11 +32,13 @@ case ${1:-} in
   -h | --help) usage && exit 0 ;;
   *) usage >&2 && exit 2 ;;
 esac
-[[ $EUID -eq 0 ]] || fail 'it makes network namespaces and loads BPF programs; as root: sudo cmd/demo.sh'
+[[ $EUID -eq 0 ]] ||
+  fail 'it makes network namespaces and loads BPF programs; as root: sudo cmd/demo.sh'
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+CLUSTER_BIN=$root/build/release
 # shellcheck source=../test/e2e/cluster.sh
-CLUSTER_BIN=$root/build/release source "$root/test/e2e/cluster.sh"
+source "$root/test/e2e/cluster.sh"
 
 take_down() {
   [[ -e $kept ]] || fail 'nothing was left standing'
@@ -86,7 +88,7 @@ show_counts() {
 import json, sys
 label, result = sys.argv[1], json.loads(sys.argv[2])
 counts = "   ".join(f"{name} {count:>5,}" for name, count in result["backends"].items())
-even = " (even: chi-square {chiSquare} < {chiSquareLimit})".format(**result) if "chiSquare" in result else ""
+even = "   chi-square {chiSquare}".format(**result) if "chiSquare" in result else ""
 print("   {:<30} {}   failed {}{}".format(label, counts, result["failed"], even))' "$1" "$2"
 }
 
@@ -201,7 +203,8 @@ keep_standing() {
   cat <<TEXT
 
 The cluster is left standing. To look around:
-  alias ctl='$enter-node-a $CLUSTER_BIN/cmd/sluicectl/sluicectl --state-dir $CLUSTER_DIR/state-node-a'
+  alias ctl='$enter-node-a $CLUSTER_BIN/cmd/sluicectl/sluicectl \
+    --state-dir $CLUSTER_DIR/state-node-a'
   ctl status; ctl service list; ctl backend list; ctl conntrack list; ctl drops; ctl maps
   sudo bpftool map dump pinned $CLUSTER_BPFFS-node-a/v1/sl_services
   $enter-client python3 $CLUSTER_E2E/traffic.py probe ${CLUSTER_V4[node-a]}:30080

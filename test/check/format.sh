@@ -23,6 +23,7 @@ done < <(find . \( -name build -o -name .git \) -prune -o \
 status=0
 [[ ${#kernel[@]} -eq 0 ]] ||
   clang-format --style=file:bpf/.clang-format "${flags[@]}" "${kernel[@]}" || status=1
-[[ ${#cpp[@]} -eq 0 ]] || clang-format --style=file:.clang-format "${flags[@]}" "${cpp[@]}" || status=1
+[[ ${#cpp[@]} -eq 0 ]] ||
+  clang-format --style=file:.clang-format "${flags[@]}" "${cpp[@]}" || status=1
 [[ $status -eq 0 ]] || echo 'not laid out as clang-format does: test/check/format.sh --fix'
 exit $status

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Every script passes shellcheck, every Python file Python's own compiler. Each of these is first shown
-# a script that is wrong: a check that cannot fail checks nothing.
+# Every script passes shellcheck, every Python file Python's own compiler. Each of these is first
+# shown a script that is wrong: a check that cannot fail checks nothing.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

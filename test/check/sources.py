@@ -95,7 +95,7 @@ def file_length(tree):
 
 @rule
 def line_length(tree):
-    for path, number, line in tree.lines(*CODE, ".py"):
+    for path, number, line in tree.lines(*CODE, ".sh", ".py"):
         # Tabs count as eight columns, as in the kernel.
         if len(line.expandtabs(8)) > 100:
             yield path, number, "more than 100 columns"

@@ -69,7 +69,8 @@ in_force
 claim older 2026-01-01T00:00:00Z | manifest older.yaml
 slices older TCP 8080 a1 | manifest older-endpoints.yaml
 in_force
-expect_match 'the older has the NodePort' "$(probe client "${CLUSTER_V4[node-a]}" 31234)" '^answer a1'
+expect_match 'the older has the NodePort' \
+  "$(probe client "${CLUSTER_V4[node-a]}" 31234)" '^answer a1'
 expect_match 'and the ClusterIP' "$(probe a2 10.96.0.99 80)" '^answer a1'
 status=$(cluster_ctl node-a -o json status || true)
 expect_match 'both are named' "$(json 'str(d["problems"]) + str(d["conflicts"])' <<<"$status")" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Bad manifests: each gets an error that names file, line and object; the others, and what the bad one
-# said before, stay in force. Traffic goes on all the while.
+# Bad manifests: each gets an error that names file, line and object; the others, and what the bad
+# one said before, stay in force. Traffic goes on all the while.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 

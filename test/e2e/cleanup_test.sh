@@ -19,7 +19,8 @@ node_state() {
     cluster_in node-a tc qdisc show dev "$device"
   done
   # What counts traffic is left out.
-  cluster_in node-a sysctl -a 2>/dev/null | grep -E '^net\.ipv[46]\.' | grep -vE 'route\.flush|stable_secret'
+  cluster_in node-a sysctl -a 2>/dev/null | grep -E '^net\.ipv[46]\.' |
+    grep -vE 'route\.flush|stable_secret'
 }
 
 pins() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# --attach=clsact, what kernels before 6.6 get: the same service, and another program's filter on the
-# interface stays.
+# --attach=clsact, what kernels before 6.6 get: the same service, and another program's filter on
+# the interface stays.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 

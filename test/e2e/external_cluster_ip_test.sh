@@ -19,8 +19,9 @@ for family in 4 6; do
 done
 counted=$(dropped external_denied)
 expect_equal 'every one is counted' "$((counted >= 4))" 1
-expect_equal 'and belongs to a service' "$(cluster_ctl node-a -o json drops |
-  json "sorted({one['service'] for one in d['drops']})")" "['default/echo:main', 'default/web:main']"
+expect_equal 'and belongs to a service' \
+  "$(cluster_ctl node-a -o json drops | json "sorted({one['service'] for one in d['drops']})")" \
+  "['default/echo:main', 'default/web:main']"
 expect_match 'a pod still gets through' "$(probe a1 $WEB4 80)" '^answer'
 
 step 'with --allow-external-cluster-ip'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A change of the manifests is live at once, without being asked for: files rewritten in place, renamed
-# over, added, deleted, moved in as a folder, several documents, kind: List, JSON.
+# A change of the manifests is live at once, without being asked for: files rewritten in place,
+# renamed over, added to, deleted, kind: List, JSON; a single file as well as a folder.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
@@ -12,7 +12,9 @@ cluster_agent node-a "$MANIFESTS"
 
 # answered_by <backend...>: exactly these answer now; asked without `sluicectl sync`.
 answered_by() {
-  [[ $(traffic a2 spread "$WEB4:80" --count 40 --timeout 1 | json '" ".join(d["backends"])') == "$*" ]]
+  local now
+  now=$(traffic a2 spread "$WEB4:80" --count 40 --timeout 1 | json '" ".join(d["backends"])')
+  [[ $now == "$*" ]]
 }
 
 step 'renamed over'
@@ -22,7 +24,8 @@ step 'in place'
 slices web TCP 8080 a1 a2 >"$MANIFESTS/web-endpoints.yaml"
 eventually 'a1 and a2' answered_by a1 a2
 step 'appended to'
-slices extra TCP 8080 b1 | sed 's/service-name: extra/service-name: web/' >>"$MANIFESTS/web-endpoints.yaml"
+slices extra TCP 8080 b1 | sed 's/service-name: extra/service-name: web/' \
+  >>"$MANIFESTS/web-endpoints.yaml"
 eventually 'a second slice' answered_by a1 a2 b1
 step 'deleted'
 rm "$MANIFESTS/web-endpoints.yaml"
@@ -45,14 +48,17 @@ mv "$MANIFESTS/.web.swp" "$MANIFESTS/web-endpoints.json"
 eventually 'a1 alone' answered_by a1
 
 step 'a single file instead of a folder'
-cat "$MANIFESTS"/{nodes,web}.yaml >"$CLUSTER_DIR/one.yaml"
-sed -i '0,/^apiVersion: v1\nkind: Service/s//---\n&/' "$CLUSTER_DIR/one.yaml"
-{ cat "$MANIFESTS/nodes.yaml" && echo --- && cat "$MANIFESTS/web.yaml" && slices web TCP 8080 b1; } \
-  >"$CLUSTER_DIR/one.yaml"
+# one_file <pod>: everything, with that backend.
+one_file() {
+  cat "$MANIFESTS/nodes.yaml"
+  echo ---
+  cat "$MANIFESTS/web.yaml"
+  slices web TCP 8080 "$1"
+}
+one_file b1 >"$CLUSTER_DIR/one.yaml"
 cluster_kill sluiced-node-a
 cluster_agent node-a "$CLUSTER_DIR/one.yaml"
 eventually 'b1 alone' answered_by b1
-{ cat "$MANIFESTS/nodes.yaml" && echo --- && cat "$MANIFESTS/web.yaml" && slices web TCP 8080 a2; } \
-  >"$CLUSTER_DIR/one.new"
+one_file a2 >"$CLUSTER_DIR/one.new"
 mv "$CLUSTER_DIR/one.new" "$CLUSTER_DIR/one.yaml"
 eventually 'a2 alone' answered_by a2

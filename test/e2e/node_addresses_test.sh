@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# --nodeport-addresses with CIDRs: NodePorts are on the node's addresses inside them and follow those
-# that come and go while the agent runs; the other family is not limited by them.
+# --nodeport-addresses with CIDRs: NodePorts are on the node's addresses inside them and follow
+# those that come and go while the agent runs; the other family is not limited by them.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 

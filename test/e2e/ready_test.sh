@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The agent says by sd_notify that it is ready: after the services are in force, not before; and that
-# it is stopping.
+# The agent says by sd_notify that it is ready, and then its services are in force; and that it is
+# stopping.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 

@@ -40,8 +40,8 @@ cluster_kill sluiced-node-a
 expect_equal 'exit code' "$CLUSTER_EXIT" 0
 load_some_more "${loads[@]}"
 opened=$(opened_by_web)
-expect_match 'sluicectl status says that no agent runs' "$(cluster_ctl node-a status 2>&1 || true)" \
-  'not running'
+expect_match 'sluicectl status says that no agent runs' \
+  "$(cluster_ctl node-a status 2>&1 || true)" 'not running'
 
 step 'start over the pins'
 cluster_agent node-a "$MANIFESTS"

@@ -17,7 +17,8 @@ code() {
   local wanted=$1 got=0
   shift
   cluster_ctl node-a "$@" >"$CLUSTER_DIR/out" 2>&1 || got=$?
-  [[ $got == "$wanted" ]] || fail "sluicectl $*: exit code $got, not $wanted: $(cat "$CLUSTER_DIR/out")"
+  [[ $got == "$wanted" ]] ||
+    fail "sluicectl $*: exit code $got, not $wanted: $(cat "$CLUSTER_DIR/out")"
 }
 
 # fields <wanted, sorted> <expression> <arguments...>
@@ -38,7 +39,8 @@ fields 'backend frontendKind reason service source verdict' 'd[0]' \
   trace --hook pod --src "${CLUSTER_V4[a2]}" --dst "$WEB4:80" --protocol tcp
 
 step 'values'
-web=$(cluster_ctl node-a -o json service list | json '[one for one in d if one["name"] == "web"][0]')
+web=$(cluster_ctl node-a -o json service list |
+  json '[one for one in d if one["name"] == "web"][0]')
 value() {
   python3 -c 'import sys; d = eval(sys.argv[1]); print(eval(sys.argv[2]))' "$web" "$1"
 }
@@ -48,18 +50,21 @@ expect_equal 'identity' \
 expect_equal 'ClusterIPs' \
   "$(value 'sorted(f["address"] for f in d["frontends"] if f["kind"] == "ClusterIP")')" \
   "['$WEB4', '$WEB6']"
-expect_equal 'NodePorts' \
-  "$(value 'sorted((f["address"], f["port"]) for f in d["frontends"] if f["kind"] == "NodePort")')" \
+expect_equal 'NodePorts' "$(value \
+  'sorted((f["address"], f["port"]) for f in d["frontends"] if f["kind"] == "NodePort")')" \
   "[('${CLUSTER_V4[node-a]}', 30080), ('${CLUSTER_V6[node-a]}', 30080)]"
 wanted=$(python3 -c '
 import sys
-print(sorted((address, 8080, node, "ready") for address, node in zip(sys.argv[1::2], sys.argv[2::2])))' \
-  "${CLUSTER_V4[a1]}" node-a "${CLUSTER_V4[b1]}" node-b "${CLUSTER_V6[a1]}" node-a "${CLUSTER_V6[b1]}" node-b)
+print(sorted((address, 8080, node, "ready")
+             for address, node in zip(sys.argv[1::2], sys.argv[2::2])))' \
+  "${CLUSTER_V4[a1]}" node-a "${CLUSTER_V4[b1]}" node-b \
+  "${CLUSTER_V6[a1]}" node-a "${CLUSTER_V6[b1]}" node-b)
 expect_equal 'backends' \
   "$(value 'sorted((b["address"], b["port"], b["node"], b["state"]) for b in d["backends"])')" \
   "$wanted"
 expect_equal 'opened' "$(value 'd["stats"]["opened"]')" 3
-expect_equal 'bytes both ways' "$(value 'd["stats"]["bytesIn"] > 0 and d["stats"]["bytesOut"] > 0')" True
+expect_equal 'bytes both ways' \
+  "$(value 'd["stats"]["bytesIn"] > 0 and d["stats"]["bytesOut"] > 0')" True
 
 step 'every command in every format'
 for command in status 'service list' 'backend list' 'conntrack list' drops maps interfaces \
@@ -69,7 +74,8 @@ for command in status 'service list' 'backend list' 'conntrack list' drops maps 
     code 0 -o $format "${words[@]}"
     [[ -s $CLUSTER_DIR/out ]] || fail "sluicectl -o $format $command says nothing"
   done
-  cluster_ctl node-a -o json "${words[@]}" | json 'd is not None' >/dev/null || fail "$command: no JSON"
+  cluster_ctl node-a -o json "${words[@]}" | json 'd is not None' >/dev/null ||
+    fail "$command: no JSON"
 done
 expect_match 'connections' "$(cluster_ctl node-a conntrack list)" "${CLUSTER_V4[a2]}"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# loadBalancerSourceRanges guards load balancer addresses: who is outside them is dropped and counted.
+# loadBalancerSourceRanges guards load balancer addresses: who is outside them is dropped and
+# counted.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
@@ -33,7 +34,8 @@ for family in 4 6; do
   step "IPv$family"
   expect_match 'in range' "$(probe client "$balancer" 80 --source "${at[client]}")" '^answer'
   before=$(dropped source_denied)
-  expect_equal 'out of range' "$(probe client "$balancer" 80 --source $denied --timeout 1.5)" timeout
+  expect_equal 'out of range' \
+    "$(probe client "$balancer" 80 --source $denied --timeout 1.5)" timeout
   expect_equal 'counted' "$(($(dropped source_denied) > before))" 1
   expect_match 'NodePorts are not guarded' \
     "$(probe client "${at[node-a]}" 30080 --source $denied)" '^answer'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# An agent on each node, each in its own network namespace with its own pins and state, on one machine:
-# a NodePort works on every node, and what one forwards to the other gets there.
+# An agent on each node, each in its own network namespace with its own pins and state, on one
+# machine: a NodePort works on every node, and what one forwards to the other gets there.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
