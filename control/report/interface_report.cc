@@ -1,75 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/report/interface_report.h"
 
-#include <bpf/bpf.h>
-#include <linux/bpf.h>
-
-#include <cerrno>
+#include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <system_error>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 
 #include "control/base/errno_status.h"
-#include "control/base/names.h"
-#include "control/base/unique_fd.h"
+#include "control/datapath/attachment.h"
+#include "control/datapath/hooks.h"
+#include "control/datapath/tcx_link.h"
 #include "control/report/output.h"
-#include "maps/reason.h"
 
 namespace sluice::report {
 namespace {
 
 using Align = TextTable::Align;
 
-struct LinkName {
-  std::string interface;
-  std::uint32_t hook = 0;  // enum sl_hook
-};
+// The interface in the name of a link's pin, see LinkPinName().
+std::string InterfaceOf(const std::string& pin_name, const Hook& hook) {
+  const std::size_t hook_part = 1 + hook.name.size();  // "_" and the hook
+  return absl::StrReplaceAll(pin_name.substr(0, pin_name.size() - hook_part),
+                             {{"%2e", "."}, {"%25", "%"}});
+}
 
 // An interface's name may itself hold a '_', so the hook is looked for at the end.
-std::optional<LinkName> SplitLinkName(const std::string& name) {
-  for (const std::uint32_t hook :
-       {abi::SL_HOOK_FROM_POD, abi::SL_HOOK_TO_POD, abi::SL_HOOK_FROM_NET, abi::SL_HOOK_TO_NET}) {
-    const std::string suffix = absl::StrCat("_", std::string(HookName(hook)));
-    if (name.size() > suffix.size() && name.ends_with(suffix)) {
-      return LinkName{name.substr(0, name.size() - suffix.size()), hook};
-    }
+const Hook* HookOf(const std::string& pin_name) {
+  for (const Hook& hook : kHooks) {
+    const std::string suffix = "_" + std::string(hook.name);
+    if (pin_name.size() > suffix.size() && pin_name.ends_with(suffix)) return &hook;
   }
-  return std::nullopt;
+  return nullptr;
 }
 
-absl::StatusOr<std::uint32_t> ReadLinkInterface(const std::string& path) {
-  const UniqueFd link(bpf_obj_get(path.c_str()));
-  if (!link.valid()) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  bpf_link_info link_details{};
-  __u32 size = sizeof(link_details);
-  if (const int error = bpf_obj_get_info_by_fd(link.get(), &link_details, &size); error != 0) {
-    return ErrnoStatus(-error, absl::StrCat("ask for the link ", path));
-  }
-  // Debian 12's UAPI header has no tcx member yet; it begins with the index, as xdp's does.
-  return link_details.xdp.ifindex;
-}
-
-void AddLink(const std::string& path, const LinkName& link,
+void AddLink(const std::string& path, const std::string& interface, const Hook& hook,
              std::map<std::string, InterfaceReport>& interfaces) {
-  InterfaceReport& report = interfaces[link.interface];
-  report.name = link.interface;
-  const bool of_pod = link.hook == abi::SL_HOOK_FROM_POD || link.hook == abi::SL_HOOK_TO_POD;
-  report.role = of_pod ? "pod" : "uplink";
-  report.attach = "tcx";
-  report.hooks.push_back(std::string(HookName(link.hook)));
-  const absl::StatusOr<std::uint32_t> ifindex = ReadLinkInterface(path);
+  InterfaceReport& report = interfaces[interface];
+  report.name = interface;
+  report.role = std::string(RoleName(hook.role));
+  report.attach = std::string(AttachModeName(AttachMode::kTcx));
+  report.hooks.push_back(std::string(hook.name));
+  const absl::StatusOr<TcxLink> link = TcxLink::OpenPinned(path);
+  const absl::StatusOr<int> ifindex = link.ok() ? link->Ifindex() : link.status();
   if (!ifindex.ok()) {
     report.error = std::string(ifindex.status().message());
   } else if (*ifindex == 0) {
     report.error = "the interface is gone";
   } else {
-    report.ifindex = *ifindex;
+    report.ifindex = static_cast<std::uint32_t>(*ifindex);
   }
 }
 
@@ -83,13 +67,17 @@ absl::StatusOr<std::vector<InterfaceReport>> ReadPinnedLinks(const std::string& 
   if (error == std::errc::no_such_file_or_directory) return std::vector<InterfaceReport>();
   for (; !error && entries != std::filesystem::end(entries); entries.increment(error)) {
     const std::string path = entries->path().string();
-    if (const auto link = SplitLinkName(entries->path().filename().string()); link.has_value()) {
-      AddLink(path, *link, interfaces);
+    const std::string pin_name = entries->path().filename().string();
+    if (const Hook* hook = HookOf(pin_name); hook != nullptr) {
+      AddLink(path, InterfaceOf(pin_name, *hook), *hook, interfaces);
     }
   }
   if (error) return ErrnoStatus(error.value(), absl::StrCat("list ", folder));
   std::vector<InterfaceReport> reports;
-  for (auto& [name, report] : interfaces) reports.push_back(std::move(report));
+  for (auto& [name, report] : interfaces) {
+    std::sort(report.hooks.begin(), report.hooks.end());  // a folder has no order
+    reports.push_back(std::move(report));
+  }
   return reports;
 }
 

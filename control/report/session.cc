@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 
 #include "control/base/status_macros.h"
+#include "control/datapath/loader.h"
 #include "control/report/map_reader.h"
-#include "maps/abi.h"
 
 namespace sluice::report {
 namespace {
@@ -44,8 +44,7 @@ std::string ResolveBpffs(const std::string& bpffs, const std::string& state_dir)
 
 Session::Session(const SessionOptions& options, std::ostream& out, std::ostream& err)
     : agent_(options.state_dir),
-      pins_(absl::StrCat(ResolveBpffs(options.bpffs, options.state_dir), "/v",
-                         static_cast<int>(abi::SL_ABI_VERSION))),
+      pins_(PinFolder(ResolveBpffs(options.bpffs, options.state_dir))),
       format_(options.format),
       out_(out),
       err_(err) {}

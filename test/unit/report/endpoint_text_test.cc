@@ -33,10 +33,10 @@ TEST(ParseEndpointTest, ReadsEveryForm) {
 }
 
 TEST(ParseEndpointTest, RefusesWhatIsNone) {
-  for (const char* text : {"", ":80", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536",
-                           "192.0.2.1:+80", "192.0.2.1: 80", "192.0.2.1:http", "192.0.2.300",
-                           "[192.0.2.1]:80", "[2001:db8::1", "[2001:db8::1]80", "[2001:db8::1]:",
-                           "[]:80", "web:80"}) {
+  for (const char* text :
+       {"", ":80", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:+80", "192.0.2.1: 80",
+        "192.0.2.1:http", "192.0.2.300", "[192.0.2.1]:80", "[2001:db8::1", "[2001:db8::1]80",
+        "[2001:db8::1]:", "[]:80", "web:80"}) {
     EXPECT_THAT(ParseEndpoint(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
   }
   EXPECT_THAT(ParseEndpoint("192.0.2.1:99999"),

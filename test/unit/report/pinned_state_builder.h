@@ -92,8 +92,8 @@ class PinnedStateBuilder {
   PinnedState state_;
 };
 
-// Services "default/web:http" (1) and "kube-system/dns" over UDP (2), four endpoints of which one is
-// gone, three flows of web and one of dns.
+// Services "default/web:http" (1) and "kube-system/dns" over UDP (2), four endpoints of which one
+// is gone, three flows of web and one of dns.
 inline PinnedStateBuilder ExampleState() {
   constexpr int kUsable = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE;
   PinnedStateBuilder builder;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/report/service_report.h"
 
-#include "control/report/backend_report.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "control/report/backend_report.h"
 #include "test/unit/report/pinned_state_builder.h"
 
 namespace sluice::report {
@@ -146,19 +146,20 @@ TEST(BackendReportTest, TheBestStateOfSeveralServicesWins) {
   ASSERT_EQ(backends.size(), 4u);
   EXPECT_EQ(backends[3].state, "ready");
   EXPECT_EQ(backends[3].node, "node-b");
-  EXPECT_THAT(backends[3].services, ::testing::ElementsAre("default/web2:http", "default/web3:http",
-                                                           "default/web:http"));
+  EXPECT_THAT(backends[3].services,
+              ::testing::ElementsAre("default/web2:http", "default/web3:http", "default/web:http"));
 }
 
 TEST(BackendReportTest, Table) {
   auto backends = BuildBackendReports(ExampleState().state(), nullptr);
   backends.resize(2);
-  EXPECT_EQ(BackendsToTable(backends),
-            "BACKEND           PROTOCOL  NODE  LOCAL  STATE  CONNECTIONS  OPENED  FAILED  SERVICES\n"
-            "203.0.113.1:5353  UDP       -     yes    ready            1       0       0  "
-            "kube-system/dns\n"
-            "203.0.113.1:8080  TCP       -     yes    ready            2       7       1  "
-            "default/web:http\n");
+  EXPECT_EQ(
+      BackendsToTable(backends),
+      "BACKEND           PROTOCOL  NODE  LOCAL  STATE  CONNECTIONS  OPENED  FAILED  SERVICES\n"
+      "203.0.113.1:5353  UDP       -     yes    ready            1       0       0  "
+      "kube-system/dns\n"
+      "203.0.113.1:8080  TCP       -     yes    ready            2       7       1  "
+      "default/web:http\n");
 }
 
 }  // namespace
