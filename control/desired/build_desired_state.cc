@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/desired/build_desired_state.h"
+
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "control/desired/desired_tracker.h"
+#include "control/desired/endpoint_sets.h"
+#include "control/desired/service_frontends.h"
+
+namespace sluice {
+namespace {
+
+constexpr char kProxyNameLabel[] = "service.kubernetes.io/service-proxy-name";
+constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
+
+bool ReadPolicy(const char* field, const std::string& policy, ProblemList& problems) {
+  if (policy == "Local") return true;
+  if (!policy.empty() && policy != "Cluster") {
+    problems.Add(absl::StrCat(field, ": unknown value \"", policy, "\"; taken as Cluster"));
+  }
+  return false;
+}
+
+}  // namespace
+
+bool IsServed(const model::Service& service, const NodeConfig& node) {
+  const auto& labels = service.metadata().labels();
+  const auto proxy = labels.find(kProxyNameLabel);
+  if (proxy != labels.end() && proxy->second != node.proxy_name) return false;
+  if (labels.contains(kHeadlessLabel)) return false;
+  if (service.spec().type() == "ExternalName") return false;
+  const bool has_address =
+      !service.spec().cluster_ip().empty() || service.spec().cluster_ips_size() > 0;
+  const bool headless = service.spec().cluster_ip() == "None" ||
+                        (service.spec().cluster_ips_size() > 0 &&
+                         service.spec().cluster_ips(0) == "None");
+  return has_address && !headless;
+}
+
+BuiltService BuildService(const model::Service& service,
+                          std::span<const model::EndpointSlice* const> slices,
+                          const NodeConfig& node) {
+  BuiltService built;
+  if (!IsServed(service, node)) return built;
+  const model::ObjectMeta& meta = service.metadata();
+  ProblemList problems(absl::StrCat("Service ", meta.name_space(), "/", meta.name()),
+                       built.problems);
+  constexpr std::size_t kMaxNameLength = 63;  // of both, in Kubernetes and in abi::service_name
+  if (meta.name().size() > kMaxNameLength || meta.name_space().size() > kMaxNameLength) {
+    problems.Add("name or namespace is longer than 63 characters; the Service is not served");
+    return built;
+  }
+  const std::string type = service.spec().type().empty() ? "ClusterIP" : service.spec().type();
+  if (type != "ClusterIP" && type != "NodePort" && type != "LoadBalancer") {
+    problems.Add(absl::StrCat("unknown type \"", type, "\"; the Service is not served"));
+    return built;
+  }
+  const std::vector<PortSpec> ports = ReadPorts(service, problems);
+  ServiceAddresses addresses = ReadAddresses(service, problems);
+  const std::vector<IpPrefix> source_ranges = ReadSourceRanges(service, addresses, problems);
+  const std::uint32_t affinity_s = ReadAffinity(service, problems);
+  const bool internal_local =
+      ReadPolicy("internalTrafficPolicy", service.spec().internal_traffic_policy(), problems);
+  const bool external_local =
+      ReadPolicy("externalTrafficPolicy", service.spec().external_traffic_policy(), problems);
+  CheckSlices(slices, built.problems);
+  for (const PortSpec& port : ports) {
+    DesiredService desired;
+    desired.name = {meta.name_space(), meta.name(), port.name, port.protocol};
+    desired.type = type;
+    desired.frontends = FrontendsOf(port, addresses, node, problems);
+    desired.backends = BackendsOf(port, slices, node);
+    desired.internal_local = internal_local;
+    desired.external_local = external_local;
+    desired.affinity_s = affinity_s;
+    desired.source_ranges = source_ranges;
+    built.ports.push_back(std::move(desired));
+  }
+  return built;
+}
+
+DesiredState BuildDesiredState(const ClusterState& cluster, const NodeConfig& node) {
+  DesiredTracker tracker(node);
+  std::set<ServicePortName> changed;
+  tracker.UpdateAll(cluster, changed);
+  return {tracker.services(), tracker.Problems()};
+}
+
+}  // namespace sluice

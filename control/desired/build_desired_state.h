@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// From one Service and its EndpointSlices to what the node should do for it: kube-proxy's rules of
+// which Services, addresses, ports and endpoints count. Pure; what Services compete for is settled
+// by DesiredTracker.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/desired/desired_state.h"
+#include "control/model/cluster_state.h"
+#include "control/model/ip_address.h"
+
+namespace sluice {
+
+// What the rules need to know about this node and this agent.
+struct NodeConfig {
+  std::string node_name;  // as EndpointSlices name it
+  std::string zone;       // label topology.kubernetes.io/zone of the Node; empty: none
+  // Where node ports are reached: already chosen by --nodeport-addresses. Loopback is ignored.
+  std::vector<IpAddress> node_port_addresses;
+  // {IPPROTO_*, port}: node ports that would hide something the node needs (a listener on 22, say).
+  std::set<std::pair<std::uint32_t, std::uint16_t>> refused_node_ports;
+  // Services labelled for another proxy are skipped unless the label says this.
+  std::string proxy_name = "sluice";
+
+  friend bool operator==(const NodeConfig&, const NodeConfig&) = default;
+};
+
+struct BuiltService {
+  // One for each port that can be followed; `frontends` is all that the port claims, sorted.
+  std::vector<DesiredService> ports;
+  std::vector<Problem> problems;
+};
+
+// Whether this agent serves the Service at all: not headless, not ExternalName, not another
+// proxy's.
+bool IsServed(const model::Service& service, const NodeConfig& node);
+
+// `slices`: those that name the Service, in any order. What cannot be followed is in `problems` and
+// the rest stands. Cost: linear in the endpoints times the Service's ports.
+BuiltService BuildService(const model::Service& service,
+                          std::span<const model::EndpointSlice* const> slices,
+                          const NodeConfig& node);
+
+// Everything at once, for those who keep no tracker.
+DesiredState BuildDesiredState(const ClusterState& cluster, const NodeConfig& node);
+
+}  // namespace sluice

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/desired/desired_tracker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace sluice {
+namespace {
+
+Age AgeOf(const model::Service& service) {
+  if (!service.metadata().has_creation_timestamp()) return {};
+  return {service.metadata().creation_timestamp().seconds(),
+          service.metadata().creation_timestamp().nanos()};
+}
+
+}  // namespace
+
+void DesiredTracker::Update(const ObjectName& name, const ClusterState& cluster,
+                            std::set<ServicePortName>& changed) {
+  const model::Service* service = cluster.FindService(name);
+  const std::vector<const model::EndpointSlice*> slices = cluster.SlicesOf(name);
+  Owner& owner = owners_[name];
+  slices_without_service_ -= owner.slices_without_service;
+  owner.slices_without_service = service == nullptr ? slices.size() : 0;
+  slices_without_service_ += owner.slices_without_service;
+
+  BuiltService built;
+  if (service != nullptr) {
+    built = BuildService(*service, slices, node_);
+  } else if (!slices.empty()) {
+    const model::ObjectMeta& first = slices.front()->metadata();
+    built.problems.push_back(
+        {absl::StrCat("EndpointSlice ", first.name_space(), "/", first.name()),
+         absl::StrCat("Service ", name.name_space, "/", name.name, " is not there; ", slices.size(),
+                      " slice(s) of it are kept until it is")});
+  }
+  SetProblems(name, std::move(built.problems));
+  TakeOver(owner, std::move(built.ports), service == nullptr ? Age{} : AgeOf(*service), changed);
+  if (service == nullptr && slices.empty()) owners_.erase(name);
+}
+
+void DesiredTracker::TakeOver(Owner& owner, std::vector<DesiredService> ports, const Age& age,
+                              std::set<ServicePortName>& changed) {
+  std::set<ServicePortName> touched;
+  std::set<ServicePortName> names;
+  for (DesiredService& port : ports) {
+    const ServicePortName name = port.name;
+    claims_.Set(name, age, std::exchange(port.frontends, {}), touched);
+    const auto [it, is_new] = services_.try_emplace(name);
+    port.frontends = it->second.frontends;  // as won so far; settled below
+    if (is_new || it->second != port) {
+      changed.insert(name);
+      it->second = std::move(port);
+    }
+    names.insert(name);
+  }
+  for (const ServicePortName& name : owner.ports) {
+    if (names.contains(name)) continue;
+    claims_.Remove(name, touched);
+    services_.erase(name);
+    changed.insert(name);
+  }
+  owner.ports = std::move(names);
+  for (const ServicePortName& name : touched) {
+    const auto it = services_.find(name);
+    if (it == services_.end()) continue;
+    std::vector<Frontend> won = claims_.Won(name);
+    if (won == it->second.frontends) continue;
+    it->second.frontends = std::move(won);
+    changed.insert(name);
+  }
+}
+
+void DesiredTracker::UpdateAll(const ClusterState& cluster, std::set<ServicePortName>& changed) {
+  std::set<ObjectName> names;
+  for (const auto& [name, owner] : owners_) names.insert(name);
+  cluster.ForEachService([&](const model::Service& service) {
+    names.insert({service.metadata().name_space(), service.metadata().name()});
+  });
+  cluster.ForEachEndpointSlice([&](const model::EndpointSlice& slice) {
+    ObjectName name = ServiceOf(slice);
+    if (!name.name.empty()) names.insert(std::move(name));
+  });
+  for (const ObjectName& name : names) Update(name, cluster, changed);
+}
+
+void DesiredTracker::SetProblems(const ObjectName& service, std::vector<Problem> problems) {
+  if (problems.empty()) {
+    problems_.erase(service);
+  } else {
+    problems_[service] = std::move(problems);
+  }
+}
+
+std::vector<Problem> DesiredTracker::Problems() const {
+  std::vector<Problem> all;
+  for (const auto& [service, problems] : problems_) {
+    all.insert(all.end(), problems.begin(), problems.end());
+  }
+  const std::vector<Problem> conflicts = Conflicts();
+  all.insert(all.end(), conflicts.begin(), conflicts.end());
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+}  // namespace sluice

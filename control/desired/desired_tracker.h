@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// DesiredTracker: the desired state of all Services, kept up to date one Service at a time. Settles
+// what Services compete for, and tells which service ports a change concerns.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/desired/build_desired_state.h"
+#include "control/desired/frontend_claims.h"
+
+namespace sluice {
+
+// Thread: loop only.
+class DesiredTracker {
+ public:
+  explicit DesiredTracker(NodeConfig node) : node_(std::move(node)) {}
+
+  const NodeConfig& node() const { return node_; }
+  // Takes effect for a Service with its next update: call UpdateAll().
+  void SetNode(NodeConfig node) { node_ = std::move(node); }
+
+  // Computes the Service anew from what `cluster` has under that name, if anything. Adds to
+  // `changed` every service port that came, went or is another now, of other Services too where
+  // they compete. Cost: linear in the Service's endpoints.
+  void Update(const ObjectName& service, const ClusterState& cluster,
+              std::set<ServicePortName>& changed);
+  void UpdateAll(const ClusterState& cluster, std::set<ServicePortName>& changed);
+
+  const std::map<ServicePortName, DesiredService>& services() const { return services_; }
+
+  // What could not be followed, Conflicts() included; sorted.
+  std::vector<Problem> Problems() const;
+  std::vector<Problem> Conflicts() const { return claims_.Conflicts(); }
+  // Slices whose Service is not there: kept for when it comes.
+  std::size_t slices_without_service() const { return slices_without_service_; }
+
+ private:
+  struct Owner {
+    std::set<ServicePortName> ports;
+    std::size_t slices_without_service = 0;
+  };
+
+  void TakeOver(Owner& owner, std::vector<DesiredService> ports, const Age& age,
+                std::set<ServicePortName>& changed);
+  void SetProblems(const ObjectName& service, std::vector<Problem> problems);
+
+  NodeConfig node_;
+  std::map<ServicePortName, DesiredService> services_;
+  std::map<ObjectName, Owner> owners_;
+  std::map<ObjectName, std::vector<Problem>> problems_;
+  FrontendClaims claims_;
+  std::size_t slices_without_service_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The part of BuildService() that reads EndpointSlices: which endpoints a port has, and which of
+// them take new flows of the policies Cluster and Local.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/desired/service_frontends.h"
+
+namespace sluice {
+
+// Adds to `problems` what is wrong with the slices themselves, whatever the port: to be called
+// once a Service.
+void CheckSlices(std::span<const model::EndpointSlice* const> slices,
+                 std::vector<Problem>& problems);
+
+// The endpoints of `port`, joined by name and protocol, sorted by address and unique, with their
+// states and sets. Sets are made for each family by itself.
+std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
+                                       std::span<const model::EndpointSlice* const> slices,
+                                       const NodeConfig& node);
+
+}  // namespace sluice
