@@ -94,15 +94,21 @@ void DesiredTracker::SetProblems(const ObjectName& service, std::vector<Problem>
   }
 }
 
-std::vector<Problem> DesiredTracker::Problems() const {
+std::vector<Problem> DesiredTracker::ObjectProblems() const {
   std::vector<Problem> all;
   for (const auto& [service, problems] : problems_) {
     all.insert(all.end(), problems.begin(), problems.end());
   }
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+std::vector<Problem> DesiredTracker::Problems() const {
+  std::vector<Problem> all = ObjectProblems();
   const std::vector<Problem> conflicts = Conflicts();
   all.insert(all.end(), conflicts.begin(), conflicts.end());
   std::sort(all.begin(), all.end());
-  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 

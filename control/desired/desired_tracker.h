@@ -32,7 +32,8 @@ class DesiredTracker {
 
   const std::map<ServicePortName, DesiredService>& services() const { return services_; }
 
-  // What could not be followed, Conflicts() included; sorted.
+  // What could not be followed, sorted; Problems() is that and Conflicts().
+  std::vector<Problem> ObjectProblems() const;
   std::vector<Problem> Problems() const;
   std::vector<Problem> Conflicts() const { return claims_.Conflicts(); }
   // Slices whose Service is not there: kept for when it comes.

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/apply/map_writer.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "maps/names.h"
+
+namespace sluice {
+namespace {
+
+BatchResult All(std::size_t rows) { return {absl::OkStatus(), rows}; }
+
+// Rows of `ids` with all-zero values.
+template <typename V>
+BatchResult Zero(Table<std::uint32_t, V>& table, const std::vector<std::uint32_t>& ids) {
+  std::vector<std::pair<std::uint32_t, V>> rows;
+  rows.reserve(ids.size());
+  for (std::uint32_t id : ids) rows.emplace_back(id, V{});
+  return table.Update(rows);
+}
+
+}  // namespace
+
+WriteResult MapWriter::Write(const MapPlan& plan, MapState& state) {
+  WriteResult result;
+  for (const MapStep& step : plan.steps) {
+    BatchResult batch = std::visit([this](const auto& s) { return Step(s); }, step);
+    state.Apply(step, batch.landed);
+    result.rows += batch.landed;
+    if (!batch.status.ok()) {
+      result.status = std::move(batch.status);
+      return result;
+    }
+    ++result.steps;
+  }
+  return result;
+}
+
+BatchResult MapWriter::Step(const ZeroServiceStats& step) {
+  return Zero(*tables_.service_stats, step.ids);
+}
+
+BatchResult MapWriter::Step(const ZeroBackendStats& step) {
+  return Zero(*tables_.backend_stats, step.ids);
+}
+
+BatchResult MapWriter::Step(const ForgetAffinity& step) {
+  absl::Status status = ForgetAffinityOf([&](std::uint32_t id) {
+    return std::find(step.service_ids.begin(), step.service_ids.end(), id) !=
+           step.service_ids.end();
+  });
+  if (!status.ok()) return {std::move(status), 0};
+  return All(step.service_ids.size());
+}
+
+BatchResult MapWriter::Step(const WriteNames& step) {
+  return tables_.service_names->Update(step.rows);
+}
+
+BatchResult MapWriter::Step(const ClearNames& step) {
+  return Zero(*tables_.service_names, step.ids);
+}
+
+BatchResult MapWriter::Step(const WriteBackends& step) {
+  return tables_.backends->Update(step.rows);
+}
+
+BatchResult MapWriter::Step(const RetireBackends& step) {
+  return tables_.backends->Update(step.rows);
+}
+
+BatchResult MapWriter::Step(const SetUses& step) { return All(step.services.size()); }
+
+BatchResult MapWriter::Step(const WriteSourceRanges& step) {
+  std::vector<std::pair<abi::source_range_key, abi::source_range>> rows;
+  for (const abi::source_range_key& key : step.keys) rows.emplace_back(key, abi::source_range{1});
+  return tables_.source_ranges->Update(rows);
+}
+
+BatchResult MapWriter::Step(const DeleteSourceRanges& step) {
+  return tables_.source_ranges->Delete(step.keys);
+}
+
+BatchResult MapWriter::Step(const WriteSlots& step) {
+  for (std::size_t i = 0; i < step.runs.size(); ++i) {
+    if (!tables_.slots->Write(step.runs[i].offset, step.runs[i].backend_ids)) {
+      return {absl::InternalError(absl::StrCat("map ", names::kSlots, ": slots ",
+                                               step.runs[i].offset, " and on are outside of it")),
+              i};
+    }
+  }
+  return All(step.runs.size());
+}
+
+BatchResult MapWriter::Step(const FreeSlots& step) { return All(step.ranges.size()); }
+
+BatchResult MapWriter::Step(const WriteServices& step) {
+  return tables_.services->Update(step.rows);
+}
+
+BatchResult MapWriter::Step(const DeleteServices& step) {
+  return tables_.services->Delete(step.keys);
+}
+
+}  // namespace sluice

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/apply/reconciler.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
+
+std::uint64_t Ns(absl::Duration duration) {
+  return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration));
+}
+
+NodeConfig AskNodeConfig(const Reconciler::NodeConfigSource& source, const ClusterState& cluster) {
+  const model::Node* node = cluster.own_node();
+  NodeConfig config = source(node);
+  if (config.node_name.empty()) config.node_name = cluster.own_node_name();
+  if (config.zone.empty() && node != nullptr) {
+    const auto zone = node->metadata().labels().find(kZoneLabel);
+    if (zone != node->metadata().labels().end()) config.zone = zone->second;
+  }
+  return config;
+}
+
+}  // namespace
+
+Reconciler::Reconciler(Setup setup, const Clock& clock, const ReconcilerOptions& options)
+    : setup_(std::move(setup)),
+      clock_(clock),
+      options_(options),
+      writer_(setup_.tables),
+      cluster_(setup_.node_name),
+      tracker_(AskNodeConfig(setup_.node_config, cluster_)),
+      retry_delay_(options.retry_min) {}
+
+absl::Status Reconciler::Start() {
+  ASSIGN_OR_RETURN(MapRows rows, ReadMaps(setup_.tables));
+  state_ = MapState::FromRows(setup_.tables.Limits(), std::move(rows), Now());
+  // Whom clients were bound to under ids that no service has any more must not pass to the next
+  // service with the id.
+  std::set<std::uint32_t> named;
+  for (const auto& [name, id] : state_->service_ids()) named.insert(id);
+  return Annotate(writer_.ForgetAffinityOf([&](std::uint32_t id) { return !named.contains(id); }),
+                  "forget the affinity of services that are gone");
+}
+
+void Reconciler::SetService(model::Service service) {
+  cluster_.SetService(std::move(service));
+  Event();
+}
+
+void Reconciler::DeleteService(const std::string& name_space, const std::string& name) {
+  cluster_.DeleteService({name_space, name});
+  Event();
+}
+
+void Reconciler::SetEndpointSlice(model::EndpointSlice slice) {
+  cluster_.SetEndpointSlice(std::move(slice));
+  Event();
+}
+
+void Reconciler::DeleteEndpointSlice(const std::string& name_space, const std::string& name) {
+  cluster_.DeleteEndpointSlice({name_space, name});
+  Event();
+}
+
+void Reconciler::SetNode(model::Node node) {
+  cluster_.SetNode(std::move(node));
+  Event();
+}
+
+void Reconciler::DeleteNode(const std::string& name) {
+  cluster_.DeleteNode(name);
+  Event();
+}
+
+void Reconciler::Synced() {
+  cluster_.Synced();
+  if (sync_state_ == SyncState::kAwaiting) sync_state_ = SyncState::kSyncing;
+  Event();
+}
+
+void Reconciler::Reset() { cluster_.Reset(); }
+
+void Reconciler::ReportProblem(const std::string& origin, const std::string& object,
+                               const std::string& message) {
+  source_problems_[origin].push_back({origin, object, message});
+  spdlog::warn("{}: {}: {}", origin, object, message);
+}
+
+void Reconciler::ClearProblems(const std::string& origin) { source_problems_.erase(origin); }
+
+void Reconciler::NodeChanged() {
+  NodeConfig config = AskNodeConfig(setup_.node_config, cluster_);
+  if (config == tracker_.node()) return;
+  tracker_.SetNode(std::move(config));
+  std::set<ServicePortName> changed;
+  tracker_.UpdateAll(cluster_, changed);
+  dirty_.merge(changed);
+  Event();
+}
+
+void Reconciler::Event() {
+  ++counters_.events;
+  events_pending_ = true;
+  if (sync_state_ == SyncState::kAwaiting) return;
+  RequestRun(std::max(Now(), last_round_ns_ + Ns(options_.min_interval)));
+}
+
+void Reconciler::RequestRun(std::uint64_t at_ns) {
+  at_ns = std::max(at_ns, blocked_until_ns_);
+  if (at_ns >= run_at_ns_) return;
+  run_at_ns_ = at_ns;
+  Arm();
+}
+
+void Reconciler::Arm() {
+  const std::uint64_t next = std::min({run_at_ns_, retry_refused_at_ns_, verify_at_ns_});
+  if (next == kNever) return;
+  const std::uint64_t now = Now();
+  setup_.wake(absl::Nanoseconds(static_cast<std::int64_t>(next > now ? next - now : 0)));
+}
+
+bool Reconciler::HasWork() const {
+  return events_pending_ || plan_all_ || !dirty_.empty() || !refused_.empty();
+}
+
+void Reconciler::Run() {
+  if (sync_state_ == SyncState::kAwaiting || !state_) return;
+  const std::uint64_t now = Now();
+  if (now >= retry_refused_at_ns_ && now >= blocked_until_ns_) {
+    for (const auto& [name, status] : refused_) dirty_.insert(name);
+    retry_refused_at_ns_ = kNever;
+    run_at_ns_ = now;
+  }
+  if (now >= run_at_ns_) {
+    run_at_ns_ = kNever;
+    Reconcile();
+  } else if (now >= verify_at_ns_ && !HasWork()) {
+    Verify();
+  }
+  if (now >= verify_at_ns_) verify_at_ns_ = now + Ns(options_.verify_interval);
+  Arm();
+}
+
+void Reconciler::TakeChanges() {
+  const Changes changes = cluster_.TakeChanges();
+  events_pending_ = false;
+  std::set<ServicePortName> changed;
+  if (changes.all) {
+    tracker_.SetNode(AskNodeConfig(setup_.node_config, cluster_));
+    tracker_.UpdateAll(cluster_, changed);
+  } else {
+    for (const ObjectName& service : changes.services) tracker_.Update(service, cluster_, changed);
+  }
+  dirty_.merge(changed);
+  if (!plan_all_) return;
+  for (const auto& [name, service] : tracker_.services()) dirty_.insert(name);
+  for (const auto& [name, id] : state_->service_ids()) dirty_.insert(name);
+}
+
+void Reconciler::Reconcile() {
+  const std::uint64_t generation = setup_.source_generation();
+  TakeChanges();
+  last_round_ns_ = Now();
+  std::vector<ServiceChange> changes;
+  changes.reserve(dirty_.size());
+  for (const ServicePortName& name : dirty_) {
+    const auto it = tracker_.services().find(name);
+    changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
+  }
+  const bool all_planned =
+      plan_all_ || std::all_of(refused_.begin(), refused_.end(), [&](const auto& refused) {
+        return dirty_.contains(refused.first);
+      });
+  const PlannedUpdate update = PlanUpdate(*state_, changes,
+                                          {.allow_external_cluster_ip =
+                                               options_.allow_external_cluster_ip,
+                                           .now_ns = last_round_ns_,
+                                           .release_adopted = adopted_held_ && all_planned});
+  ++counters_.rounds;
+  if (update.plan.empty()) ++counters_.empty_plans;
+  const WriteResult result = writer_.Write(update.plan, *state_);
+  counters_.rows_written += result.rows;
+  AfterWrite(update, result);
+  if (result.ok() && refused_.empty()) applied_generation_ = generation;
+  setup_.on_change();
+}
+
+void Reconciler::AfterWrite(const PlannedUpdate& update, const WriteResult& result) {
+  write_status_ = result.status;
+  if (!result.ok()) {
+    ++counters_.write_failures;
+    spdlog::error("writing to the maps: {}; tried again in {}",
+                  std::string(result.status.message()), absl::FormatDuration(retry_delay_));
+    blocked_until_ns_ = Now() + Ns(retry_delay_);
+    retry_delay_ = std::min(retry_delay_ * 2, options_.retry_max);
+    RequestRun(blocked_until_ns_);
+    return;
+  }
+  for (const ServicePortName& name : dirty_) refused_.erase(name);
+  dirty_.clear();
+  if (plan_all_ && verify_at_ns_ == kNever) verify_at_ns_ = Now() + Ns(options_.verify_interval);
+  plan_all_ = false;
+  if (update.refused.empty() && refused_.empty()) {
+    adopted_held_ = false;
+    shortages_.clear();
+    retry_delay_ = options_.retry_min;
+    retry_refused_at_ns_ = kNever;
+    sync_state_ = SyncState::kSynced;
+    return;
+  }
+  sync_state_ = SyncState::kSynced;  // all that fits is there: degraded() tells of the rest
+  counters_.refused_services += update.refused.size();
+  for (const RefusedService& refused : update.refused) {
+    const bool is_news = refused_.insert_or_assign(refused.name, refused.status).second;
+    if (is_news) {
+      spdlog::error("service {}/{}: {}; it stays as it was", refused.name.name_space,
+                    refused.name.name, std::string(refused.status.message()));
+    }
+  }
+  for (const CapacityShortage& shortage : update.shortages) {
+    std::erase_if(shortages_, [&](const CapacityShortage& s) { return s.map == shortage.map; });
+    shortages_.push_back(shortage);
+  }
+  // What a plan frees may be used after the grace time: then there may be room.
+  const bool freed = result.rows > 0;
+  retry_refused_at_ns_ = Now() + std::max(Ns(retry_delay_), freed ? kReuseGraceNs : 0);
+  retry_delay_ = freed ? options_.retry_min : std::min(retry_delay_ * 2, options_.retry_max);
+}
+
+void Reconciler::Verify() {
+  ++counters_.verifications;
+  absl::StatusOr<MapRows> rows = ReadMaps(setup_.tables);
+  if (!rows.ok()) {
+    spdlog::warn("the maps cannot be read, nothing is concluded: {}",
+                 std::string(rows.status().message()));
+    return;
+  }
+  MapState found = MapState::FromRows(setup_.tables.Limits(), *std::move(rows), Now());
+  const std::size_t differences = state_->CountDifferences(found);
+  if (differences == 0) return;
+  counters_.rows_drifted += differences;
+  spdlog::error("{} rows of the maps are not what was written to them: put right", differences);
+  state_ = std::move(found);
+  plan_all_ = true;
+  adopted_held_ = true;
+  RequestRun(Now());
+}
+
+std::uint64_t Reconciler::applied_generation() const {
+  // A source's generation also grows with changes that concern no object.
+  const bool idle = sync_state_ == SyncState::kSynced && !HasWork() && write_status_.ok();
+  return idle ? setup_.source_generation() : applied_generation_;
+}
+
+std::vector<std::string> Reconciler::degraded() const {
+  std::vector<std::string> reasons;
+  if (!write_status_.ok()) {
+    reasons.push_back(absl::StrCat("the maps cannot be written: ", write_status_.message()));
+  }
+  for (const CapacityShortage& shortage : shortages_) {
+    reasons.push_back(absl::StrCat(ToString(shortage), "; ", refused_.size(),
+                                   " service port(s) stay as they were"));
+  }
+  if (shortages_.empty() && !refused_.empty()) {
+    reasons.push_back(std::string(refused_.begin()->second.message()));
+  }
+  return reasons;
+}
+
+std::vector<ReportedProblem> Reconciler::problems() const {
+  std::vector<ReportedProblem> all;
+  for (const auto& [origin, problems] : source_problems_) {
+    all.insert(all.end(), problems.begin(), problems.end());
+  }
+  for (Problem& problem : tracker_.ObjectProblems()) {
+    all.push_back({"", std::move(problem.object), std::move(problem.message)});
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+}  // namespace sluice
