@@ -35,10 +35,10 @@ absl::Status BuildNetwork(NetNs& net) {
       "neigh add 2001:db8::20 lladdr 02:00:00:00:01:20 dev uplink",
       "route add 198.51.100.0/24 via 192.0.2.1",
       "route add 10.0.2.0/24 via 192.0.2.20",
-      absl::StrCat("route add 10.0.3.0/24 via 192.0.2.20 mtu ", kNarrowMtu),
+      absl::StrCat("route add 10.0.3.0/24 via 192.0.2.20 mtu lock ", kNarrowMtu),
       "route add 2001:db8:f::/64 via 2001:db8::1",
       "route add fd00:0:0:2::/64 via 2001:db8::20",
-      absl::StrCat("route add fd00:0:0:3::/64 via 2001:db8::20 mtu ", kNarrowMtu),
+      absl::StrCat("route add fd00:0:0:3::/64 via 2001:db8::20 mtu lock ", kNarrowMtu),
   };
   for (int pod : {1, 2}) {
     const std::string device = absl::StrCat("pod", pod);

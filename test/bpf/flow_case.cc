@@ -265,6 +265,28 @@ void FlowTest::ExpectMovedTo(std::uint32_t id) {
   EXPECT_EQ(AllDrops(), 0u);
 }
 
+void FlowTest::ExpectError(const Packet& about, const Bytes& frame, int type, int code,
+                           std::uint32_t rest) const {
+  const absl::StatusOr<Packet> error = Parse(frame);
+  ASSERT_TRUE(error.ok()) << error.status();
+  EXPECT_TRUE(VerifyChecksums(frame).ok()) << VerifyChecksums(frame);
+  const auto* icmp = Find<Icmp>(*error);
+  ASSERT_NE(icmp, nullptr);
+  EXPECT_EQ(icmp->type, type);
+  EXPECT_EQ(icmp->code, code);
+  EXPECT_EQ(icmp->rest, rest);
+  EXPECT_EQ(flavor().v6 ? Find<Ipv6>(*error)->destination : Find<Ipv4>(*error)->destination,
+            flavor().v6 ? Find<Ipv6>(about)->source : Find<Ipv4>(about)->source);
+  EXPECT_EQ(Find<Ethernet>(*error)->destination, Find<Ethernet>(about)->source);
+  const std::size_t header = (flavor().v6 ? 40u : 20u);
+  const Bytes whole = Build(about);
+  const Bytes quote(frame.begin() + static_cast<std::ptrdiff_t>(14 + header + 8), frame.end());
+  ASSERT_GE(quote.size(), header + 8);
+  ASSERT_LE(quote.size(), whole.size() - 14);
+  EXPECT_EQ(quote, Bytes(whole.begin() + 14,
+                         whole.begin() + 14 + static_cast<std::ptrdiff_t>(quote.size())));
+}
+
 abi::flow FlowTest::ForwardKey() const {
   return FlowKey(client().address, client().port, service().address, service().port,
                  flavor().protocol);

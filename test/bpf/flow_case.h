@@ -83,6 +83,10 @@ class FlowTest : public DatapathTest, public ::testing::WithParamInterface<FlowC
   // The next forward packet goes to backend `id`, which MoveServiceTo has made.
   void ExpectMovedTo(std::uint32_t id);
 
+  // `frame` is the ICMP error about `about`, made by the datapath and sent back to who sent it.
+  void ExpectError(const Packet& about, const Bytes& frame, int type, int code,
+                   std::uint32_t rest) const;
+
   abi::flow ForwardKey() const;
   abi::flow ReplyKey() const;
 

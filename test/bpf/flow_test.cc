@@ -71,6 +71,16 @@ TEST_P(FlowTest, CountsPacketsAndBytesEachWay) {
   EXPECT_EQ(BackendStats(backend_id_).failed, 0u);
 }
 
+TEST_P(FlowTest, CountsTheSegmentsThatALargePacketStandsFor) {
+  Establish();
+  RunContext large;
+  large.gso_segs = 3;
+  large.gso_size = 1000;
+  const std::uint64_t before = ServiceStats(kServiceId).packets_in;
+  Run(kind().translates, Build(ForwardPacket({.payload = std::string(2500, 'g')})), large);
+  EXPECT_EQ(ServiceStats(kServiceId).packets_in, before + 3);
+}
+
 TEST_P(FlowTest, EachRowHoldsWhatRebuildsTheOther) {
   Establish();
   const auto forward = FlowRow(ForwardKey());

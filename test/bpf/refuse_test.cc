@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is refused, why it says so, and what the answer looks like.
+#include <algorithm>
 #include <utility>
 
 #include "gmock/gmock.h"
@@ -150,10 +151,72 @@ TEST_P(TcpServiceTest, ResetsInSpiteOfOptions) {
   ExpectRejected(kFromPod1, packet, abi::SL_REASON_NO_BACKEND);
 }
 
+// The answer may keep what stood between the headers or not; it must be a right packet.
+TEST_P(TcpServiceTest, ResetsWhatHasIpOptionsOrExtensionHeaders) {
+  SetService(ClusterIp({}, 0));
+  Packet packet = Question(pod(), cluster_ip(), {.flags = "S", .sequence = 41, .payload = ""});
+  if (flavor().v6) {
+    packet.insert(packet.begin() + 2, DestinationOptions());
+  } else {
+    std::get<Ipv4>(packet[1]).options = {1, 1, 1, 0};
+  }
+  const RunResult result = Run(kFromPod1, packet);
+  EXPECT_EQ(result.verdict, kRedirect);
+  EXPECT_THAT(VerifyChecksums(result.frame), IsOk());
+  const absl::StatusOr<Packet> answer = Parse(result.frame);
+  ASSERT_THAT(answer, IsOk());
+  const auto* reset = Find<Tcp>(*answer);
+  ASSERT_NE(reset, nullptr);
+  EXPECT_EQ(reset->flags, "RA");
+  EXPECT_EQ(reset->acknowledgment, 42u);
+  EXPECT_EQ(reset->source_port, kServicePort);
+  EXPECT_EQ(reset->destination_port, kClientPort);
+  EXPECT_EQ(flavor().v6 ? Find<Ipv6>(*answer)->destination : Find<Ipv4>(*answer)->destination,
+            pod().address);
+}
+
+TEST_P(TcpServiceTest, ResetsInATaggedFrame) {
+  SetService(ClusterIp({}, 0));
+  Packet packet = Question(pod(), cluster_ip());
+  Packet tagged = packet;
+  tagged.insert(tagged.begin() + 1, Vlan(9));
+  Packet expected = *Parse(Run(kFromPod1, packet).frame);
+  expected.insert(expected.begin() + 1, Vlan(9));
+  EXPECT_TRUE(Becomes(kFromPod1, tagged, kRedirect, expected));
+}
+
 TEST_P(TcpServiceTest, NeverAnswersAReset) {
   SetService(ClusterIp({Backend(addresses().pod2, true)}));
   ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.flags = "R"}), abi::SL_REASON_NO_FLOW);
   ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.flags = "RA"}), abi::SL_REASON_NO_FLOW);
+}
+
+class UdpServiceTest : public ServiceTest {};
+INSTANTIATE_TEST_SUITE_P(Families, UdpServiceTest,
+                         ::testing::Values(Flavor{false, 17}, Flavor{true, 17}), FlavorCaseName);
+
+// The socket that must learn of the refusal is found by the ports, so these must be quoted.
+TEST_P(UdpServiceTest, AnUnreachableQuotesThePortsAlsoBehindOptionsAndExtensionHeaders) {
+  SetService(ClusterIp({}, 0));
+  Packet packet = Question(pod(), cluster_ip(), {.payload = "question"});
+  if (flavor().v6) {
+    packet.insert(packet.begin() + 2, DestinationOptions());
+  } else {
+    std::get<Ipv4>(packet[1]).options = {1, 1, 1, 0};
+  }
+  const Bytes question = Build(packet);
+  const RunResult result = Run(kFromPod1, packet);
+  EXPECT_EQ(result.verdict, kRedirect);
+  EXPECT_THAT(VerifyChecksums(result.frame), IsOk());
+  const absl::StatusOr<Packet> answer = Parse(result.frame);
+  ASSERT_THAT(answer, IsOk());
+  ASSERT_NE(Find<Icmp>(*answer), nullptr);
+  const std::size_t quote_at = 14 + (flavor().v6 ? 40u : 20u) + 8;
+  const std::size_t least = (flavor().v6 ? 48u : 24u) + 8;
+  ASSERT_GE(result.frame.size(), quote_at + least);
+  EXPECT_TRUE(std::equal(question.begin() + 14,
+                         question.begin() + 14 + static_cast<std::ptrdiff_t>(least),
+                         result.frame.begin() + static_cast<std::ptrdiff_t>(quote_at)));
 }
 
 }  // namespace

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames that no sender means: cut short, contradicting themselves, random. They pass untouched,
+// leave no state, and never end a program in an error. A frame that is about a service may be
+// refused, and every frame that comes out changed still has right checksums.
+#include <random>
+#include <string>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "test/bpf/service_fixture.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+const std::vector<Hook> kAllHooks = {kFromPod1, kToPod1, kFromNet, kToNet};
+
+class GarbageTest : public ServiceTest {
+ protected:
+  void SetUp() override {
+    ServiceTest::SetUp();
+    SetService(ClusterIp({Backend(addresses().pod2, true)}));
+    SetService(NodePort({Backend(addresses().remote, false)}));
+  }
+  ::testing::AssertionResult UntouchedEverywhere(const Bytes& frame) {
+    for (const Hook& hook : kAllHooks) {
+      const auto result = Becomes(hook, frame, kNext, frame);
+      if (!result) return result;
+    }
+    return ::testing::AssertionSuccess();
+  }
+  std::size_t NetworkHeader() const { return flavor().v6 ? 40 : 20; }
+};
+INSTANTIATE_TEST_SUITE_P(Flavors, GarbageTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+
+class V6GarbageTest : public GarbageTest {};
+INSTANTIATE_TEST_SUITE_P(Flavors, V6GarbageTest,
+                         ::testing::Values(Flavor{true, 6}, Flavor{true, 17}), FlavorCaseName);
+
+// The kernel gives programs no frame of less than an Ethernet header.
+TEST_P(GarbageTest, WhatIsCutBeforeTheTransportHeaderEndsIsUntouched) {
+  const Bytes whole = Build(Question(pod(), cluster_ip()));
+  const std::size_t least = 14 + NetworkHeader() + (tcp() ? 20 : 8);
+  int ran = 0;
+  for (std::size_t size = 15; size < least; ++size) {
+    const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+    RunContext context;
+    context.ifindex = Ifindex("pod1");
+    if (!runner().Run(Program::kFromPod, cut, context).ok()) continue;  // too short for the kernel
+    ++ran;
+    EXPECT_TRUE(UntouchedEverywhere(cut)) << size;
+  }
+  EXPECT_GE(ran, static_cast<int>(least - 14 - NetworkHeader() - 1));
+  EXPECT_EQ(OpeningCount(), 0u);
+}
+
+TEST_P(GarbageTest, OtherEthertypesAreUntouched) {
+  for (const int ethertype : {0x0806, 0x88cc, 0x8847, 0x0000, 0xffff}) {
+    Bytes frame = Build(Question(pod(), cluster_ip()));
+    frame[12] = static_cast<std::uint8_t>(ethertype >> 8);
+    frame[13] = static_cast<std::uint8_t>(ethertype);
+    EXPECT_TRUE(UntouchedEverywhere(frame)) << ethertype;
+  }
+}
+
+TEST_P(GarbageTest, AWrongVersionOrHeaderLengthIsUntouched) {
+  Bytes frame = Build(Question(pod(), cluster_ip()));
+  for (int first = 0; first < 256; ++first) {
+    if (flavor().v6 ? first >> 4 == 6 : (first >> 4 == 4 && (first & 15) >= 5)) continue;
+    frame[14] = static_cast<std::uint8_t>(first);
+    EXPECT_TRUE(UntouchedEverywhere(frame)) << first;
+  }
+}
+
+TEST_P(GarbageTest, OtherTransportsAreUntouched) {
+  const Bytes protocols = {0, 1, 2, 4, 41, 47, 50, 51, 58, 59, 132, 135, 139, 255};
+  for (const std::uint8_t protocol : protocols) {
+    Packet packet = Question(pod(), cluster_ip());
+    if (flavor().v6) {
+      if (protocol == 0) continue;  // hop-by-hop options: of a length that the frame says
+      std::get<Ipv6>(packet[1]).next_header = protocol;
+    } else {
+      std::get<Ipv4>(packet[1]).protocol = protocol;
+    }
+    EXPECT_TRUE(UntouchedEverywhere(Build(packet))) << int{protocol};
+  }
+}
+
+TEST_P(GarbageTest, TooManyTagsAreUntouched) {
+  Packet packet = Question(pod(), cluster_ip());
+  for (std::uint16_t i = 0; i < 5; ++i) packet.insert(packet.begin() + 1, Vlan(i));
+  EXPECT_TRUE(UntouchedEverywhere(Build(packet)));
+}
+
+TEST_P(V6GarbageTest, TooManyExtensionHeadersAreUntouched) {
+  Packet packet = Question(pod(), cluster_ip());
+  for (int i = 0; i < 20; ++i) packet.insert(packet.begin() + 2, DestinationOptions());
+  EXPECT_TRUE(UntouchedEverywhere(Build(packet)));
+}
+
+// Frames of the right shape with some bytes thrown, 20,000 from a fixed seed. A frame that was
+// right and is changed must come out right; none may make the kernel fail.
+TEST_P(GarbageTest, RandomChangesNeverBreakAChecksumThatWasRight) {
+  std::mt19937 random(20261123);
+  const std::vector<Packet> seeds = {
+      Question(pod(), cluster_ip()),
+      Question(outside(), node_port(), {}),
+      Question(pod(), cluster_ip(), {.payload = std::string(300, 'z')}),
+      flavor().v6 ? Question(pod(), cluster_ip())
+                  : Ethernet() /
+                        Ipv4{.source = pod().address,
+                             .destination = cluster_ip().address,
+                             .options = {1, 1, 1, 0}} /
+                        Udp{.source_port = 1, .destination_port = kServicePort} / Payload("o"),
+  };
+  int changed = 0;
+  for (int i = 0; i < 20000; ++i) {
+    Bytes frame = Build(seeds[random() % seeds.size()]);
+    const unsigned throws = random() % 4;
+    for (unsigned k = 0; k < throws; ++k) {
+      frame[12 + random() % (frame.size() - 12)] = static_cast<std::uint8_t>(random());
+    }
+    if (random() % 4 == 0) frame.resize(15 + random() % (frame.size() - 15));
+    const Hook& hook = kAllHooks[random() % kAllHooks.size()];
+    RunContext context;
+    context.ifindex = Ifindex(hook.device);
+    const absl::StatusOr<RunResult> result = runner().Run(hook.program, frame, context);
+    if (!result.ok()) {
+      // The kernel itself refuses frames without a whole IP header.
+      ASSERT_LT(frame.size(), 14 + NetworkHeader()) << result.status();
+      continue;
+    }
+    ASSERT_THAT(result->verdict, ::testing::AnyOf(kNext, kDrop, kRedirect));
+    if (result->verdict == kDrop || result->frame == frame) continue;
+    ++changed;
+    if (VerifyChecksums(frame).ok()) {
+      ASSERT_THAT(VerifyChecksums(result->frame), IsOk())
+          << ::testing::PrintToString(frame) << " became "
+          << ::testing::PrintToString(result->frame);
+    }
+  }
+  EXPECT_GT(changed, 1000) << "the frames must reach the datapath to say anything";
+}
+
+}  // namespace
+}  // namespace sluice::testing

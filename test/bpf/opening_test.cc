@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flows that are only being opened: what a flood of them can do, and what they must not do to each
+// other or to established flows. SNAT ports, which are claimed here.
+#include <arpa/inet.h>
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "test/bpf/service_fixture.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+class OpeningTest : public ServiceTest {
+ protected:
+  std::uint16_t SourcePort(const Bytes& frame) const {
+    const absl::StatusOr<Packet> parsed = Parse(frame);
+    EXPECT_THAT(parsed, IsOk());
+    if (!parsed.ok()) return 0;
+    return tcp() ? Find<Tcp>(*parsed)->source_port : Find<Udp>(*parsed)->source_port;
+  }
+  // What is being opened, by the client's port; a flow with two places is there once.
+  std::map<std::uint16_t, std::uint32_t> OpeningClientPorts() {
+    std::map<std::uint16_t, std::uint32_t> ports;
+    const auto rows = tables().opening.Dump();
+    EXPECT_THAT(rows, IsOk());
+    for (const auto& [index, bucket] : *rows) {
+      for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+        if (bucket.tag[way] == 0) continue;
+        ports[ntohs(bucket.flows[way].key.source_port)] = index;
+      }
+    }
+    return ports;
+  }
+  End pod_at(std::uint16_t port) const { return {addresses().pod1, port}; }
+  End outside_at(std::uint16_t port) const { return {addresses().outside, port}; }
+  End remote() const { return {addresses().remote, kBackendPort}; }
+
+  // Brings a flow of the ClusterIP with one backend to sl_flows.
+  void Establish(const End& client, const End& backend) {
+    for (const Shape& shape : {Syn(), Shape()}) {
+      ASSERT_TRUE(Becomes(kFromPod1, Question(client, cluster_ip(), shape), kNext,
+                          Question(client, backend, shape)));
+      ASSERT_TRUE(Becomes(kToPod1, Question(backend, client, SynAck()), kNext,
+                          Question(cluster_ip(), client, SynAck())));
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Flavors, OpeningTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+
+TEST_P(OpeningTest, AFloodOfOpensTouchesNoEstablishedFlow) {
+  SetService(ClusterIp({Backend(addresses().remote, false)}));
+  Establish(pod_at(1), remote());
+  ASSERT_EQ(FlowCount(), 2u);
+  const auto before = tables().flows.Dump();
+  for (std::uint32_t port = 1000; port < 60000; port += 2) {  // 29,500 for 1,024 places
+    Run(kFromPod1, Question(pod_at(static_cast<std::uint16_t>(port)), cluster_ip()));
+  }
+  EXPECT_EQ(OpeningCount(), 256u * abi::SL_OPENING_WAYS) << "full";
+  EXPECT_EQ(FlowCount(), 2u);
+  for (const auto& [key, entry] : *before) {
+    const auto now = FlowRow(key);
+    ASSERT_TRUE(now);
+    EXPECT_EQ(now->flags, entry.flags);
+  }
+  EXPECT_TRUE(Becomes(kFromPod1, Question(pod_at(1), cluster_ip(), {}), kNext,
+                      Question(pod_at(1), remote(), {})));
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+TEST_P(OpeningTest, AFullBucketGivesUpItsOldestOnly) {
+  SetService(ClusterIp({Backend(addresses().remote, false)}));
+  // Find five client ports of one bucket.
+  std::map<std::uint32_t, std::vector<std::uint16_t>> by_bucket;
+  std::vector<std::uint16_t> ports;
+  for (std::uint16_t port = 1000; ports.empty(); ++port) {
+    Run(kFromPod1, Question(pod_at(port), cluster_ip()));
+    const auto open = OpeningClientPorts();
+    ASSERT_TRUE(open.contains(port));
+    auto& same = by_bucket[open.at(port)];
+    same.push_back(port);
+    if (same.size() == 5) ports = same;
+    ASSERT_LT(port, 60000);
+  }
+  ChangeOpening([](abi::opening_bucket& bucket) { bucket = {}; });
+  for (int i = 0; i < 4; ++i) {
+    Run(kFromPod1, Question(pod_at(ports[static_cast<std::size_t>(i)]), cluster_ip()));
+  }
+  // The third is made the oldest; all are still within their time.
+  ChangeOpening([&](abi::opening_bucket& bucket) {
+    for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+      if (bucket.tag[way] == 0) continue;
+      bucket.last_seen[way] -= ntohs(bucket.flows[way].key.source_port) == ports[2] ? 9 : 4;
+    }
+  });
+  Run(kFromPod1, Question(pod_at(ports[4]), cluster_ip()));
+  std::set<std::uint16_t> left;
+  for (const auto& [port, index] : OpeningClientPorts()) left.insert(port);
+  EXPECT_EQ(left, (std::set<std::uint16_t>{ports[0], ports[1], ports[3], ports[4]}));
+}
+
+TEST_P(OpeningTest, AnAnswerAfterItsTimeIsNone) {
+  SetService(ClusterIp({Backend(addresses().remote, false)}));
+  Run(kFromPod1, Question(pod(), cluster_ip()));
+  ChangeOpening([](abi::opening_bucket& bucket) {
+    for (std::uint32_t& seen : bucket.last_seen) seen -= 60;  // 64 s; design.md says 30
+  });
+  EXPECT_TRUE(Untouched(kToPod1, Question(remote(), pod(), SynAck())));
+}
+
+TEST_P(OpeningTest, OnlyTheBackendItselfCanAnswer) {
+  SetService(ClusterIp({Backend(addresses().remote, false)}));
+  Run(kFromPod1, Question(pod(), cluster_ip()));
+  for (const End& other :
+       {End{addresses().remote2, kBackendPort}, End{addresses().remote, kBackendPort + 1}}) {
+    EXPECT_TRUE(Untouched(kToPod1, Question(other, pod(), SynAck())));
+  }
+  EXPECT_TRUE(Untouched(kToPod1, Question(remote(), pod_at(kClientPort + 1), SynAck())));
+  const Flavor other{flavor().v6, static_cast<std::uint8_t>(tcp() ? 17 : 6)};
+  EXPECT_TRUE(Untouched(kToPod1, MakePacket(other, remote(), pod(), SynAck())));
+}
+
+// The same client port used to two services that have the same single backend: the answers would
+// come with the same tuple, so the second flow gets another source. Both while the first is being
+// opened and when it is established.
+TEST_P(OpeningTest, TwoFrontendsOfOneBackendAreToldApart) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "first established" : "first being opened");
+    SetUp();
+    const std::uint32_t only = Backend(addresses().remote, false);
+    SetService(ClusterIp({only}));
+    ServiceSpec second = ClusterIp({only});
+    second.id = kService + 1;
+    second.address = addresses().cluster_ip2;
+    SetService(second);
+    const End other{addresses().cluster_ip2, kServicePort};
+    if (established) {
+      Establish(pod(), remote());
+    } else {
+      ASSERT_TRUE(
+          Becomes(kFromPod1, Question(pod(), cluster_ip()), kNext, Question(pod(), remote())));
+    }
+    const RunResult result = Run(kFromPod1, Question(pod(), other));
+    ASSERT_EQ(result.verdict, kRedirect);
+    const End seen{addresses().node, SourcePort(result.frame)};
+    EXPECT_EQ(Difference(Build(Hop(Question(seen, remote()))), result.frame), "");
+    EXPECT_TRUE(Becomes(kFromNet, Question(remote(), seen, SynAck()), kRedirect,
+                        Hop(Question(other, pod(), SynAck()))));
+    EXPECT_TRUE(Becomes(kToPod1, Question(remote(), pod(), SynAck()), kNext,
+                        Question(cluster_ip(), pod(), SynAck())));
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_TRUE(Becomes(kFromPod1, Question(pod(), other, {}), kRedirect,
+                          Hop(Question(seen, remote(), {}))));
+      EXPECT_TRUE(Becomes(kFromPod1, Question(pod(), cluster_ip(), {}), kNext,
+                          Question(pod(), remote(), {})));
+      EXPECT_TRUE(Becomes(kFromNet, Question(remote(), seen, {}), kRedirect,
+                          Hop(Question(other, pod(), {}))));
+      EXPECT_TRUE(Becomes(kToPod1, Question(remote(), pod(), {}), kNext,
+                          Question(cluster_ip(), pod(), {})));
+    }
+    EXPECT_EQ(FlowCount(), 4u);
+    EXPECT_EQ(AllDrops(), 0u);
+  }
+}
+
+TEST_P(OpeningTest, SnatKeepsAPortThatIsInItsRange) {
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  for (const std::uint16_t port :
+       {kSnatMin, static_cast<std::uint16_t>(kSnatMin + 321), kSnatMax}) {
+    EXPECT_TRUE(Becomes(kFromNet, Question(outside_at(port), node_port()), kRedirect,
+                        Hop(Question({addresses().node, port}, remote()))));
+  }
+}
+
+TEST_P(OpeningTest, SnatTakesAPortOfItsRangeForAnyOther) {
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  for (const std::uint32_t port : {1u, 1024u, kSnatMin - 1u, kSnatMax + 1u, 65535u}) {
+    const std::uint16_t got = SourcePort(
+        Run(kFromNet, Question(outside_at(static_cast<std::uint16_t>(port)), node_port())).frame);
+    EXPECT_GE(got, kSnatMin);
+    EXPECT_LE(got, kSnatMax);
+  }
+}
+
+TEST_P(OpeningTest, SnatGivesAPortOnceForADestination) {
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  const End other_client{flavor().v6 ? "2001:db8:f::6" : "198.51.100.6", kSnatMin + 1};
+  const std::uint16_t first =
+      SourcePort(Run(kFromNet, Question(outside_at(kSnatMin + 1), node_port())).frame);
+  const std::uint16_t second = SourcePort(Run(kFromNet, Question(other_client, node_port())).frame);
+  EXPECT_EQ(first, kSnatMin + 1);
+  EXPECT_NE(second, first) << "two clients with one port, one backend";
+  // Answers find their own clients.
+  EXPECT_TRUE(Becomes(kFromNet, Question(remote(), {addresses().node, first}, SynAck()), kRedirect,
+                      Hop(Question(node_port(), outside_at(kSnatMin + 1), SynAck()))));
+  EXPECT_TRUE(Becomes(kFromNet, Question(remote(), {addresses().node, second}, SynAck()), kRedirect,
+                      Hop(Question(node_port(), other_client, SynAck()))));
+}
+
+TEST_P(OpeningTest, SnatUsesAPortAgainForAnotherDestination) {
+  const std::uint32_t one = Backend(addresses().remote, false);
+  const std::uint32_t two = Backend(addresses().remote2, false);
+  SetService(NodePort({one}));
+  ServiceSpec other = NodePort({two});
+  other.id = kService + 1;
+  other.port = kNodePort + 1;
+  SetService(other);
+  const End client = outside_at(kSnatMin + 7);
+  EXPECT_TRUE(Becomes(kFromNet, Question(client, node_port()), kRedirect,
+                      Hop(Question({addresses().node, client.port}, remote()))));
+  EXPECT_TRUE(
+      Becomes(kFromNet, Question(client, {addresses().node, kNodePort + 1}), kRedirect,
+              Hop(Question({addresses().node, client.port}, {addresses().remote2, kBackendPort}))));
+}
+
+TEST_P(OpeningTest, AnExhaustedPortRangeIsADropWithItsReason) {
+  abi::node_config config = DefaultConfig();
+  config.snat_port_max = config.snat_port_min;  // one port
+  SetConfig(config);
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  EXPECT_EQ(Run(kFromNet, Question(outside_at(1), node_port())).verdict, kRedirect);
+  EXPECT_EQ(Run(kFromNet, Question(outside_at(2), node_port())).verdict, kDrop);
+  EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
+  EXPECT_EQ(ServiceStats(kService).dropped, 1u);
+  EXPECT_EQ(ServiceStats(kService).opened, 1u);
+}
+
+TEST_P(OpeningTest, WithoutANodeAddressThereIsNoSnat) {
+  abi::node_config config = DefaultConfig();
+  config.node_address[abi::SL_FAMILY_V4] = {};
+  config.node_address[abi::SL_FAMILY_V6] = {};
+  SetConfig(config);
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  EXPECT_EQ(Run(kFromNet, Question(outside_at(1), node_port())).verdict, kDrop);
+  EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
+}
+
+// 200 clients with one source port each to a NodePort with one remote backend: every one gets a
+// port of its own, and its answers.
+TEST_P(OpeningTest, ManySnatFlowsStayApart) {
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  std::map<std::uint16_t, std::uint16_t> by_port;
+  for (std::uint16_t i = 0; i < 200; ++i) {
+    const std::uint16_t port =
+        SourcePort(Run(kFromNet, Question(outside_at(i + 1), node_port())).frame);
+    EXPECT_TRUE(by_port.emplace(port, i + 1).second) << "port given twice: " << port;
+  }
+  int answered = 0;
+  for (const auto& [port, client] : by_port) {
+    const RunResult result = Run(kFromNet, Question(remote(), {addresses().node, port}, SynAck()));
+    if (result.verdict != kRedirect) continue;  // pushed out of a full bucket: it may be
+    EXPECT_EQ(
+        Difference(Build(Hop(Question(node_port(), outside_at(client), SynAck()))), result.frame),
+        "");
+    ++answered;
+  }
+  EXPECT_GT(answered, 150);
+}
+
+}  // namespace
+}  // namespace sluice::testing
