@@ -3,6 +3,7 @@
 
 #include <yaml.h>
 
+#include <algorithm>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -150,15 +151,20 @@ bool TreeBuilder::Take(const yaml_event_t& event) {
   return true;
 }
 
-YamlError ErrorOf(const yaml_parser_t& parser, std::uint32_t first_line) {
+YamlError ErrorOf(const yaml_parser_t& parser, std::string_view text, std::uint32_t first_line) {
   YamlError error;
-  // Errors of the reader (bytes that are no UTF-8) come with an offset and no mark of their own:
-  // the parser's is that of the last good token.
-  const yaml_mark_t& mark =
-      parser.error == YAML_READER_ERROR ? parser.mark : parser.problem_mark;
-  error.line = static_cast<std::uint32_t>(mark.line) + first_line;
-  error.column = static_cast<std::uint32_t>(mark.column) + 1;
   error.message = parser.problem == nullptr ? "cannot be read" : parser.problem;
+  if (parser.error == YAML_READER_ERROR) {
+    // Bytes that are no UTF-8 text: only their offset is told.
+    const std::string_view before = text.substr(0, parser.problem_offset);
+    const auto lines = std::count(before.begin(), before.end(), '\n');
+    const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 is 0
+    error.line = static_cast<std::uint32_t>(lines) + first_line;
+    error.column = static_cast<std::uint32_t>(before.size() - line_begin) + 1;
+    return error;
+  }
+  error.line = static_cast<std::uint32_t>(parser.problem_mark.line) + first_line;
+  error.column = static_cast<std::uint32_t>(parser.problem_mark.column) + 1;
   if (parser.context != nullptr) {
     absl::StrAppend(&error.message, " ", parser.context, " of line ",
                     parser.context_mark.line + first_line);
@@ -182,7 +188,7 @@ ParsedYaml ParseYaml(std::string_view text, std::uint32_t first_line) {
   for (bool done = false; !done;) {
     EventGuard guard;
     if (yaml_parser_parse(parser.get(), &guard.event) == 0) {
-      parsed.error = ErrorOf(*parser, first_line);
+      parsed.error = ErrorOf(*parser, text, first_line);
       break;
     }
     if (!builder.Take(guard.event)) {
