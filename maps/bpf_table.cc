@@ -53,8 +53,8 @@ absl::StatusOr<BpfMap> BpfMap::FromFd(UniqueFd fd) {
   }
   // Programs are pinned too, and their info is another struct: it has no type of a map at this
   // place with sizes that any table accepts, so Create() of the table refuses it.
-  MapShape shape{info.name,        info.type,      info.key_size, info.value_size,
-                 info.max_entries, info.map_flags};
+  MapShape shape{info.name,       info.type,        info.key_size,
+                 info.value_size, info.max_entries, info.map_flags};
   std::size_t cpus = 1;
   const bool per_cpu = info.type == BPF_MAP_TYPE_PERCPU_ARRAY ||
                        info.type == BPF_MAP_TYPE_PERCPU_HASH ||
@@ -78,9 +78,8 @@ bool BpfMap::is_per_cpu() const {
 
 absl::Status BpfMap::Error(int err, const char* operation) const {
   if (err == E2BIG) {
-    return absl::ResourceExhaustedError(absl::StrCat("map ", shape_.name, ": ", operation,
-                                                     ": full at its limit of ",
-                                                     shape_.max_entries));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "map ", shape_.name, ": ", operation, ": full at its limit of ", shape_.max_entries));
   }
   return MapErrnoStatus(err, absl::StrCat("map ", shape_.name, ": ", operation));
 }

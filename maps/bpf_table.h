@@ -17,6 +17,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/unique_fd.h"
 #include "maps/table.h"
 

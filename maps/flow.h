@@ -50,9 +50,12 @@ struct flow_entry {
 	__u32 service_id;
 	__u32 backend_id;
 	__u32 backend_generation;
-	__u32 last_seen; /* ticks, see SL_TICK_SHIFT; written at most once a tick */
+	__u32 last_seen; /* ticks, see SL_TICK_SHIFT; written at most once a beat */
 	__u8 flags;	 /* enum sl_flow_flag */
-	__u8 pad[3];
+	__u8 pad;
+	/* The datapath's own: jiffies of the last write of last_seen, in units of about a second. A
+	 * packet compares it instead of asking for the time, which costs a call. */
+	__u16 beat;
 };
 SL_ABI_SIZE(flow_entry, 56);
 

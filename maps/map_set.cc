@@ -122,8 +122,8 @@ absl::StatusOr<std::uint64_t> CountOpening(const BpfMap& map) {
 // The ring buffer's two positions, each at the start of a page of its own (kernel/bpf/ringbuf.c).
 absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
   ASSIGN_OR_RETURN(Mapping consumer, Mapping::Map(ring_fd, PageSize(), PROT_READ, 0));
-  ASSIGN_OR_RETURN(Mapping producer, Mapping::Map(ring_fd, PageSize(), PROT_READ,
-                                                  static_cast<off_t>(PageSize())));
+  ASSIGN_OR_RETURN(Mapping producer,
+                   Mapping::Map(ring_fd, PageSize(), PROT_READ, static_cast<off_t>(PageSize())));
   const auto read = [](const Mapping& page) {
     return __atomic_load_n(static_cast<const unsigned long*>(page.memory()), __ATOMIC_ACQUIRE);
   };
@@ -140,8 +140,8 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
-      Shape<abi::source_range_key, abi::source_range>(
-          names::kSourceRanges, BPF_MAP_TYPE_LPM_TRIE, 65536, BPF_F_NO_PREALLOC),
+      Shape<abi::source_range_key, abi::source_range>(names::kSourceRanges, BPF_MAP_TYPE_LPM_TRIE,
+                                                      65536, BPF_F_NO_PREALLOC),
       Shape<uint32_t, abi::slot>(names::kSlots, BPF_MAP_TYPE_ARRAY, 1048576, BPF_F_MMAPABLE),
       Shape<uint32_t, abi::backend>(names::kBackends, BPF_MAP_TYPE_ARRAY, 262144),
       Shape<uint32_t, abi::backend_stats>(names::kBackendStats, BPF_MAP_TYPE_ARRAY, 262144),
@@ -160,17 +160,16 @@ std::span<const MapShape> ExpectedMaps() {
 
 absl::Status CheckShape(const MapShape& expected, const MapShape& found) {
   if (found.type == expected.type && found.key_size == expected.key_size &&
-      found.value_size == expected.value_size &&
-      (found.flags & expected.flags) == expected.flags) {
+      found.value_size == expected.value_size && (found.flags & expected.flags) == expected.flags) {
     return absl::OkStatus();
   }
   const auto describe = [](const MapShape& shape) {
     return absl::StrCat("type ", shape.type, ", keys of ", shape.key_size, " and values of ",
                         shape.value_size, " bytes, flags 0x", absl::Hex(shape.flags));
   };
-  return absl::FailedPreconditionError(
-      absl::StrCat("map ", expected.name, ": expected ", describe(expected), "; found ",
-                   describe(found), ". It was pinned by another version: remove it with --cleanup"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "map ", expected.name, ": expected ", describe(expected), "; found ", describe(found),
+      ". It was pinned by another version: remove it with --cleanup"));
 }
 
 struct MapSet::Maps {

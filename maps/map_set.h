@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
 #include "maps/config.h"
@@ -68,8 +69,8 @@ class MapSet {
   int events_fd() const;
 
   // Used and size of every map, in the order of ExpectedMaps(). Units are rows, except: slots in
-  // published ranges, flows being opened (four a bucket), bytes not yet read for the ring buffer; the
-  // rows of an id count as used while it names a service or a backend. Cost: reads every map,
+  // published ranges, flows being opened (four a bucket), bytes not yet read for the ring buffer;
+  // the rows of an id count as used while it names a service or a backend. Cost: reads every map,
   // about 50 ms at default sizes.
   absl::StatusOr<std::vector<MapUse>> Use() const;
 

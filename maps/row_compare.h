@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Equality, order and hashing of the ABI's structs in C++. They have no implicit padding (SL_ABI_SIZE
-// checks it), so their bytes are their value.
+// Equality, order and hashing of the ABI's structs in C++. They have no implicit padding
+// (SL_ABI_SIZE checks it), so their bytes are their value.
 #pragma once
 
 #include <compare>

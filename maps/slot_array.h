@@ -22,7 +22,8 @@ class SlotArray {
     return std::atomic_ref<std::uint32_t>(cells_[slot]).load(std::memory_order_relaxed);
   }
 
-  // Writes `backend_ids` from slot `offset` on. False, and nothing is written, when they do not fit.
+  // Writes `backend_ids` from slot `offset` on. False, and nothing is written, when they do not
+  // fit.
   [[nodiscard]] bool Write(std::uint32_t offset, std::span<const std::uint32_t> backend_ids) {
     if (offset > size() || backend_ids.size() > size() - offset) return false;
     for (std::size_t i = 0; i < backend_ids.size(); ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Table<K, V>: a map as typed rows. Everything of user space reaches maps through this interface:
-// BpfTable (bpf_table.h) over the kernel's maps, FakeTable (test/support) in memory. Slots alone are
-// written as memory (slot_array.h).
+// BpfTable (bpf_table.h) over the kernel's maps, FakeTable (test/support) in memory. Slots alone
+// are written as memory (slot_array.h).
 #pragma once
 
 #include <cstddef>

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+
 #include "control/base/event_loop.h"
 
 namespace sluice {

@@ -8,9 +8,8 @@
 namespace sluice {
 
 MapTables MapTables::Of(const MapSet& maps) {
-  return {&maps.services(),      &maps.service_stats(), &maps.service_names(),
-          &maps.source_ranges(), &maps.backends(),      &maps.backend_stats(),
-          &maps.affinity(),      &maps.slots()};
+  return {&maps.services(), &maps.service_stats(), &maps.service_names(), &maps.source_ranges(),
+          &maps.backends(), &maps.backend_stats(), &maps.affinity(),      &maps.slots()};
 }
 
 MapLimits MapTables::Limits() const {
@@ -28,7 +27,8 @@ absl::StatusOr<MapRows> ReadMaps(const MapTables& tables) {
   ASSIGN_OR_RETURN(const auto ranges, tables.source_ranges->Dump());
   rows.source_ranges.reserve(ranges.size());
   for (const auto& [key, range] : ranges) rows.source_ranges.push_back(key);
-  // In the order of keys, so that equal maps are read alike whatever the order of the kernel's hash.
+  // In the order of keys, so that equal maps are read alike whatever the order of the kernel's
+  // hash.
   const auto by_key = [](const auto& a, const auto& b) { return a.first < b.first; };
   std::sort(rows.services.begin(), rows.services.end(), by_key);
   std::sort(rows.names.begin(), rows.names.end(), by_key);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The maps that the agent keeps equal to the cluster, as MapWriter and Reconciler see them: those of
-// a MapSet, or fakes.
+// The maps that the agent keeps equal to the cluster, as MapWriter and Reconciler see them: those
+// of a MapSet, or fakes.
 #pragma once
 
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+
 #include "control/plan/map_state.h"
 #include "maps/map_set.h"
 

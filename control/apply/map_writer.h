@@ -25,9 +25,9 @@ class MapWriter {
   explicit MapWriter(const MapTables& tables) : tables_(tables) {}
 
   // Writes `plan` step by step, has `state` follow what lands, and stops at the first failure.
-  // `state` must be that from which the plan was made. Errors: as Table::Update and Delete; INTERNAL
-  // when slots lie outside the map. Cost: one bpf(2) call per 512 rows of a step; a step that
-  // forgets affinity reads all of that map.
+  // `state` must be that from which the plan was made. Errors: as Table::Update and Delete;
+  // INTERNAL when slots lie outside the map. Cost: one bpf(2) call per 512 rows of a step; a step
+  // that forgets affinity reads all of that map.
   WriteResult Write(const MapPlan& plan, MapState& state);
 
   // Drops what clients were bound to under the ids for which `drop` is true.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/status_macros.h"
 
 namespace sluice {
@@ -177,14 +178,13 @@ void Reconciler::Reconcile() {
     changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
   }
   const bool all_planned =
-      plan_all_ || std::all_of(refused_.begin(), refused_.end(), [&](const auto& refused) {
-        return dirty_.contains(refused.first);
-      });
-  const PlannedUpdate update = PlanUpdate(*state_, changes,
-                                          {.allow_external_cluster_ip =
-                                               options_.allow_external_cluster_ip,
-                                           .now_ns = last_round_ns_,
-                                           .release_adopted = adopted_held_ && all_planned});
+      plan_all_ || std::all_of(refused_.begin(), refused_.end(),
+                               [&](const auto& refused) { return dirty_.contains(refused.first); });
+  const PlannedUpdate update =
+      PlanUpdate(*state_, changes,
+                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
+                  .now_ns = last_round_ns_,
+                  .release_adopted = adopted_held_ && all_planned});
   ++counters_.rounds;
   if (update.plan.empty()) ++counters_.empty_plans;
   const WriteResult result = writer_.Write(update.plan, *state_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reconciler: keeps the maps equal to what the cluster wants. Takes what a source says, folds bursts
-// of it into one plan, carries the plan out, tries again what failed, and looks now and then whether
-// the maps still hold what was written.
+// Reconciler: keeps the maps equal to what the cluster wants. Takes what a source says, folds
+// bursts of it into one plan, carries the plan out, tries again what failed, and looks now and then
+// whether the maps still hold what was written.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+
 #include "control/apply/map_tables.h"
 #include "control/apply/map_writer.h"
 #include "control/base/clock.h"
@@ -153,7 +154,7 @@ class Reconciler final : public ClusterSink {
 
   std::uint64_t run_at_ns_ = kNever;
   std::uint64_t last_round_ns_ = 0;
-  std::uint64_t blocked_until_ns_ = 0;       // after a failed write
+  std::uint64_t blocked_until_ns_ = 0;  // after a failed write
   std::uint64_t retry_refused_at_ns_ = kNever;
   std::uint64_t verify_at_ns_ = kNever;
   absl::Duration retry_delay_;

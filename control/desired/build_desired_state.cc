@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/desired/desired_tracker.h"
 #include "control/desired/endpoint_sets.h"
 #include "control/desired/service_frontends.h"
@@ -32,9 +33,9 @@ bool IsServed(const model::Service& service, const NodeConfig& node) {
   if (service.spec().type() == "ExternalName") return false;
   const bool has_address =
       !service.spec().cluster_ip().empty() || service.spec().cluster_ips_size() > 0;
-  const bool headless = service.spec().cluster_ip() == "None" ||
-                        (service.spec().cluster_ips_size() > 0 &&
-                         service.spec().cluster_ips(0) == "None");
+  const bool headless =
+      service.spec().cluster_ip() == "None" ||
+      (service.spec().cluster_ips_size() > 0 && service.spec().cluster_ips(0) == "None");
   return has_address && !headless;
 }
 

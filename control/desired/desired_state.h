@@ -18,7 +18,7 @@ namespace sluice {
 struct ServicePortName {
   std::string name_space;
   std::string name;
-  std::string port_name;   // empty for a Service with one unnamed port
+  std::string port_name;       // empty for a Service with one unnamed port
   std::uint32_t protocol = 0;  // IPPROTO_*
 
   friend auto operator<=>(const ServicePortName&, const ServicePortName&) = default;
@@ -52,10 +52,10 @@ enum class BackendState {
 struct DesiredBackend {
   BackendAddress address;
   BackendState state = BackendState::kReady;
-  bool local = false;        // on this node
+  bool local = false;           // on this node
   bool in_cluster_set = false;  // usable for traffic of policy Cluster
   bool in_local_set = false;    // usable for traffic of policy Local
-  std::string node;          // for people; empty when the slice does not say
+  std::string node;             // for people; empty when the slice does not say
 
   friend auto operator<=>(const DesiredBackend&, const DesiredBackend&) = default;
 };

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/names.h"
 
 namespace sluice {
@@ -54,7 +55,8 @@ bool Counts(const model::EndpointSlice& slice) {
 // Errors: INVALID_ARGUMENT saying what is wrong with the endpoint's address.
 absl::StatusOr<IpAddress> AddressOf(const model::Endpoint& endpoint,
                                     const model::EndpointSlice& slice) {
-  if (endpoint.addresses_size() == 0) return absl::InvalidArgumentError("an endpoint has no address");
+  if (endpoint.addresses_size() == 0)
+    return absl::InvalidArgumentError("an endpoint has no address");
   absl::StatusOr<IpAddress> address = ParseUnicast(endpoint.addresses(0));
   if (!address.ok()) return address;
   const char* family = address->is_v4() ? "IPv4" : "IPv6";
@@ -143,7 +145,8 @@ void MakeSets(const CandidateMap& candidates, bool v4, const NodeConfig& node,
     backend.address = address;
     backend.state = candidate.state;
     backend.local = candidate.local;
-    backend.in_cluster_set = ready.empty() ? falls_back : is_ready && Fits(candidate, topology, node);
+    backend.in_cluster_set =
+        ready.empty() ? falls_back : is_ready && Fits(candidate, topology, node);
     backend.in_local_set = candidate.local && (local_ready ? is_ready : falls_back);
     backend.node = candidate.endpoint->node_name();
     backends.push_back(std::move(backend));
@@ -156,9 +159,9 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
                  std::vector<Problem>& problems) {
   for (const model::EndpointSlice* slice : slices) {
     if (!Counts(*slice)) continue;
-    ProblemList list(
-        absl::StrCat("EndpointSlice ", slice->metadata().name_space(), "/", slice->metadata().name()),
-        problems);
+    ProblemList list(absl::StrCat("EndpointSlice ", slice->metadata().name_space(), "/",
+                                  slice->metadata().name()),
+                     problems);
     for (const model::Endpoint& endpoint : slice->endpoints()) {
       const absl::StatusOr<IpAddress> address = AddressOf(endpoint, *slice);
       if (!address.ok()) {

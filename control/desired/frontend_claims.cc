@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/names.h"
 
 namespace sluice {
@@ -106,8 +107,8 @@ std::vector<Problem> FrontendClaims::Conflicts() const {
            same_service
                ? absl::StrCat(PlaceText(*frontend), " of port \"", loser->first.port_name,
                               "\" is port \"", winner.first.port_name, "\"'s of the same Service")
-               : absl::StrCat(PlaceText(*frontend), " of port \"", loser->first.port_name,
-                              "\" is ", ServiceText(winner.first), "'s, which ", why,
+               : absl::StrCat(PlaceText(*frontend), " of port \"", loser->first.port_name, "\" is ",
+                              ServiceText(winner.first), "'s, which ", why,
                               "; it is served when that one gives it up")});
     }
   }

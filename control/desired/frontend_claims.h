@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+
 #include "control/desired/desired_state.h"
 #include "maps/row_compare.h"
 

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/names.h"
 
 namespace sluice {
@@ -51,8 +52,8 @@ void ReadAddress(const std::string& field, const std::string& text,
     return;
   }
   if (!addresses.HasFamilyOf(*address)) {
-    problems.Add(absl::StrCat(field, ": ", text, " is skipped, the Service has no ClusterIP of its ",
-                              "family"));
+    problems.Add(absl::StrCat(field, ": ", text,
+                              " is skipped, the Service has no ClusterIP of its ", "family"));
     return;
   }
   list.push_back(*address);
@@ -82,8 +83,8 @@ std::vector<PortSpec> ReadPorts(const model::Service& service, ProblemList& prob
       continue;
     }
     if (port.name().size() > kMaxNameLength) {
-      problems.Add(absl::StrCat(PortText(port), ": the name is longer than 63 characters; the port ",
-                                "is not served"));
+      problems.Add(absl::StrCat(
+          PortText(port), ": the name is longer than 63 characters; the port ", "is not served"));
       continue;
     }
     if (!seen.emplace(port.name(), protocol).second) {
@@ -142,8 +143,8 @@ std::vector<IpPrefix> ReadSourceRanges(const model::Service& service, ServiceAdd
     if (range.ok()) {
       ranges.push_back(*range);
     } else {
-      problems.Add(absl::StrCat("loadBalancerSourceRanges: ", range.status().message(),
-                                "; it is skipped"));
+      problems.Add(
+          absl::StrCat("loadBalancerSourceRanges: ", range.status().message(), "; it is skipped"));
     }
   }
   if (ranges.empty() && service.spec().load_balancer_source_ranges_size() > 0 &&

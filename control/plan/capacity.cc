@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+
 #include "maps/names.h"
 
 namespace sluice {
@@ -16,8 +17,10 @@ struct SizeFlag {
 
 // The flags of sluiced that set max_entries.
 constexpr SizeFlag kSizeFlags[] = {
-    {names::kServices, "--max-frontends"}, {names::kServiceNames, "--max-services"},
-    {names::kSlots, "--max-slots"},        {names::kBackends, "--max-backends"},
+    {names::kServices, "--max-frontends"},
+    {names::kServiceNames, "--max-services"},
+    {names::kSlots, "--max-slots"},
+    {names::kBackends, "--max-backends"},
 };
 
 }  // namespace
@@ -49,9 +52,8 @@ CapacityLedger::CapacityLedger(const MapState& actual) {
 }
 
 absl::Status CapacityLedger::Take(const Demand& demand) {
-  const std::array<std::uint32_t, kMaps> rows = {demand.services, demand.service_ids,
-                                                 demand.source_ranges, demand.slots,
-                                                 demand.backends};
+  const std::array<std::uint32_t, kMaps> rows = {
+      demand.services, demand.service_ids, demand.source_ranges, demand.slots, demand.backends};
   absl::Status status;
   for (std::size_t i = 0; i < kMaps; ++i) {
     Account& account = accounts_[i];

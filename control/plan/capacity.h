@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "control/plan/map_state.h"
 
 namespace sluice {

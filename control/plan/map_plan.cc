@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+
 #include "control/base/names.h"
 #include "control/model/ip_address.h"
 #include "control/plan/map_state.h"
@@ -18,7 +19,8 @@ namespace {
 std::string EndpointText(const abi::addr& address, std::uint16_t port_be, std::uint32_t protocol) {
   const IpAddress ip = IpAddress::FromAbi(address);
   const std::string text = ip.is_v4() ? ip.ToString() : absl::StrCat("[", ip.ToString(), "]");
-  return absl::StrCat(text, ":", ntohs(port_be), "/", protocol == 0 ? "any" : ProtocolName(protocol));
+  return absl::StrCat(text, ":", ntohs(port_be), "/",
+                      protocol == 0 ? "any" : ProtocolName(protocol));
 }
 
 std::string Text(const abi::service_key& key) {
@@ -53,11 +55,10 @@ std::string Text(const abi::source_range_key& key) {
 }
 
 std::string Text(const ServiceUses& service) {
-  return absl::StrCat(
-      "service ", service.service_id, ":",
-      absl::StrJoin(service.uses, "", [](std::string* out, const BackendUse& use) {
-        absl::StrAppend(out, " ", use.backend_id, "(0x", absl::Hex(use.flags), ")");
-      }));
+  return absl::StrCat("service ", service.service_id, ":",
+                      absl::StrJoin(service.uses, "", [](std::string* out, const BackendUse& use) {
+                        absl::StrAppend(out, " ", use.backend_id, "(0x", absl::Hex(use.flags), ")");
+                      }));
 }
 
 std::string Text(const SlotRun& run) {

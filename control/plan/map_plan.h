@@ -109,10 +109,10 @@ struct DeleteServices {
   friend bool operator==(const DeleteServices&, const DeleteServices&) = default;
 };
 
-using MapStep = std::variant<ZeroServiceStats, ForgetAffinity, WriteNames, ZeroBackendStats,
-                             WriteBackends, SetUses, WriteSourceRanges, WriteSlots, WriteServices,
-                             DeleteServices, DeleteSourceRanges, ClearNames, RetireBackends,
-                             FreeSlots>;
+using MapStep =
+    std::variant<ZeroServiceStats, ForgetAffinity, WriteNames, ZeroBackendStats, WriteBackends,
+                 SetUses, WriteSourceRanges, WriteSlots, WriteServices, DeleteServices,
+                 DeleteSourceRanges, ClearNames, RetireBackends, FreeSlots>;
 
 struct MapPlan {
   std::vector<MapStep> steps;

@@ -131,7 +131,8 @@ void MapState::AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns) {
   for (const auto& [range, names] : ranges_) {
     for (std::uint32_t id : Slots({range.first, range.second})) free.erase(id);
   }
-  for (std::uint32_t id : free) backend_id_allocator_.Free(id, std::max<std::uint64_t>(read_at_ns, 1));
+  for (std::uint32_t id : free)
+    backend_id_allocator_.Free(id, std::max<std::uint64_t>(read_at_ns, 1));
 }
 
 void MapState::AdoptUses() {
@@ -349,8 +350,7 @@ const std::set<abi::source_range_key>& MapState::SourceRangesOf(std::uint32_t se
 }
 
 std::uint32_t MapState::BackendId(const BackendAddress& address) const {
-  const auto it =
-      backend_ids_.find(AddressKey(address.address, address.port, address.protocol));
+  const auto it = backend_ids_.find(AddressKey(address.address, address.port, address.protocol));
   return it == backend_ids_.end() ? 0 : it->second;
 }
 

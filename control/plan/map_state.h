@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+
 #include "control/desired/desired_state.h"
 #include "control/plan/id_allocator.h"
 #include "control/plan/map_plan.h"
@@ -150,12 +151,12 @@ class MapState {
   std::set<std::uint32_t> stray_service_ids_;
   absl::flat_hash_map<std::uint32_t, std::set<abi::source_range_key>> source_ranges_;
   std::uint32_t source_range_count_ = 0;
-  std::vector<abi::backend> backends_;  // by id
+  std::vector<abi::backend> backends_;                                // by id
   absl::flat_hash_map<abi::service_key, std::uint32_t> backend_ids_;  // present ones, by BackendKey
-  std::vector<Holders> holders_;  // by backend id
+  std::vector<Holders> holders_;                                      // by backend id
   absl::flat_hash_map<std::uint32_t, std::vector<BackendUse>> uses_;
   std::set<std::uint32_t> unheld_backends_;
-  std::vector<std::uint32_t> slots_;  // up to the highest slot ever in use
+  std::vector<std::uint32_t> slots_;          // up to the highest slot ever in use
   std::map<RangeKey, std::uint32_t> ranges_;  // in use -> rows and scopes that name it
   std::set<RangeKey> unnamed_ranges_;
   IdAllocator service_id_allocator_;

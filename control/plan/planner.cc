@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/plan/service_rows.h"
 #include "maps/names.h"
 
@@ -157,8 +158,8 @@ absl::Status PlanBuilder::Set(const ServicePortName& name, const DesiredService&
   const Families families = SetsOf(service);
   Draft draft = StartDraft(name, service);
   if (absl::Status fits = ledger_.Take(DemandOf(draft, service, families)); !fits.ok()) return fits;
-  const auto missing = static_cast<std::size_t>(
-      std::count(draft.backend_ids.begin(), draft.backend_ids.end(), 0U));
+  const auto missing =
+      static_cast<std::size_t>(std::count(draft.backend_ids.begin(), draft.backend_ids.end(), 0U));
   if (absl::Status given = GiveIds(draft, service); !given.ok()) return given;
   abi::slot_range places[abi::SL_FAMILY_COUNT][kBackendSetCount] = {};
   if (absl::Status placed = PlaceSets(draft, families, places); !placed.ok()) {
@@ -179,6 +180,8 @@ absl::Status PlanBuilder::Set(const ServicePortName& name, const DesiredService&
     const FamilySets& family = families[FamilyOf(backend.address.address)];
     const bool usable = (backend.in_cluster_set && family.used[kClusterSet]) ||
                         (backend.in_local_set && family.used[kLocalSet]);
+    // Looked at even if its holders stay: a plan that failed may have got no further than them.
+    holder_changes_[draft.backend_ids[i]];
     uses.push_back({draft.backend_ids[i], (usable ? std::uint32_t{abi::SL_BACKEND_USABLE} : 0) |
                                               (backend.local ? abi::SL_BACKEND_LOCAL : 0)});
   }
@@ -228,8 +231,7 @@ Demand PlanBuilder::DemandOf(const Draft& draft, const DesiredService& service,
     if (actual_.FindService(key) == nullptr && !written_keys_.contains(key)) ++demand.services;
   }
   const auto& ranges = actual_.SourceRangesOf(draft.service_id);
-  for (const abi::source_range_key& key :
-       SourceRangeKeys(service, draft.service_id, families)) {
+  for (const abi::source_range_key& key : SourceRangeKeys(service, draft.service_id, families)) {
     if (!ranges.contains(key)) ++demand.source_ranges;
   }
   for (const FamilySets& family : families) {
@@ -253,9 +255,9 @@ void PlanBuilder::UndoIds(const Draft& draft, std::size_t backends) {
 
 absl::Status PlanBuilder::GiveIds(Draft& draft, const DesiredService& service) {
   const auto held_back = [&](const char* map) {
-    return absl::UnavailableError(
-        absl::StrCat("map ", map, ": ids are free, but only just: service ", service.name.name_space,
-                     "/", service.name.name, " is planned again when they may be reused"));
+    return absl::UnavailableError(absl::StrCat(
+        "map ", map, ": ids are free, but only just: service ", service.name.name_space, "/",
+        service.name.name, " is planned again when they may be reused"));
   };
   if (draft.new_service) {
     const std::optional<IdAllocator::Given> given = service_ids_.Take();
@@ -353,7 +355,8 @@ void PlanBuilder::TakeOverRows(
     ChangeName(row, +1);
     write_services_.rows.emplace_back(key, row);
   }
-  for (const abi::service_key& key : actual_.KeysOf(draft.service_id)) unwanted_keys_.push_back(key);
+  for (const abi::service_key& key : actual_.KeysOf(draft.service_id))
+    unwanted_keys_.push_back(key);
 }
 
 void PlanBuilder::TakeOverRanges(std::uint32_t service_id,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "control/desired/desired_state.h"
 #include "control/plan/capacity.h"
 #include "control/plan/map_plan.h"
@@ -42,8 +43,8 @@ struct RefusedService {
 
 struct PlannedUpdate {
   MapPlan plan;
-  std::vector<RefusedService> refused;       // in the order of `changes`
-  std::vector<CapacityShortage> shortages;   // why, by map
+  std::vector<RefusedService> refused;      // in the order of `changes`
+  std::vector<CapacityShortage> shortages;  // why, by map
 };
 
 // Plans the services of `changes`, each at most once; others are not touched, except that what

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/service_rows.h"
 
-#include <algorithm>
-
 #include "control/plan/map_state.h"
 
 namespace sluice {
@@ -22,12 +20,6 @@ bool IsFiltered(const DesiredService& service, abi::sl_family family) {
     filtered = true;
   }
   return filtered;
-}
-
-bool IsClusterIp(const DesiredService& service, const IpAddress& address) {
-  return std::any_of(service.frontends.begin(), service.frontends.end(), [&](const Frontend& f) {
-    return f.kind == abi::SL_FRONTEND_CLUSTER_IP && f.address == address;
-  });
 }
 
 }  // namespace
@@ -70,10 +62,8 @@ std::array<FamilySets, abi::SL_FAMILY_COUNT> SetsOf(const DesiredService& servic
 abi::service RowOf(const DesiredService& service, const Frontend& frontend,
                    const FamilySets& family, bool allow_external_cluster_ip) {
   unsigned flags = 0;
-  const bool cluster_ip = frontend.kind == abi::SL_FRONTEND_CLUSTER_IP;
-  const bool address_of_cluster_ip =
-      frontend.kind == abi::SL_FRONTEND_ADDRESS && IsClusterIp(service, frontend.address);
-  if (cluster_ip || address_of_cluster_ip) {
+  // The row of an address stands for a ClusterIP's: no other kind of address has one.
+  if (frontend.kind == abi::SL_FRONTEND_CLUSTER_IP || frontend.kind == abi::SL_FRONTEND_ADDRESS) {
     flags |= allow_external_cluster_ip ? abi::SL_SERVICE_MASQUERADE : abi::SL_SERVICE_DENY_EXTERNAL;
   }
   abi::service row = {};

@@ -71,8 +71,8 @@ void SlotAllocator::Free(abi::slot_range range, std::uint64_t freed_at_ns) {
     Run& last = free_[kept];
     const Run next = free_[i];
     const bool adjacent = last.offset + last.count == next.offset;
-    const bool both_reusable = MayBeReused(last.freed_at_ns, freed_at_ns) &&
-                               MayBeReused(next.freed_at_ns, freed_at_ns);
+    const bool both_reusable =
+        MayBeReused(last.freed_at_ns, freed_at_ns) && MayBeReused(next.freed_at_ns, freed_at_ns);
     if (adjacent && both_reusable) {
       last = {last.offset, last.count + next.count, 0};
     } else if (adjacent && last.freed_at_ns == next.freed_at_ns) {
