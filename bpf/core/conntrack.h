@@ -16,6 +16,10 @@ __u32 sl_flows_full_tick;
 
 enum { CONNTRACK_FULL_TICKS = 64 };
 
+/* A beat is 2^8 jiffies: 1.02 s at 250 Hz, 0.26 s at 1000 Hz, 2.6 s at 100 Hz. Jiffies are read by
+ * one load, where even the coarse clock is a call. */
+enum { CONNTRACK_BEAT_SHIFT = 8 };
+
 /* The key of the row for the other direction. */
 static __always_inline void conntrack_partner_key(const struct flow *key,
 						  const struct flow_entry *entry,
@@ -58,7 +62,7 @@ static __noinline int conntrack_insert(const struct packet *p)
 	return -1;
 }
 
-/* Puts the partner of a row back if it is gone: once a tick and row. */
+/* Puts the partner of a row back if it is gone: once a beat and row. */
 static __noinline int conntrack_heal(const struct flow *key, const struct flow_entry *entry)
 {
 	struct opening_flow partner;
@@ -137,10 +141,11 @@ static __noinline int conntrack_taken(const struct packet *p)
 /* What a packet of an established flow leaves behind: time stamp, partner, FIN and RST. */
 static __always_inline void conntrack_touch(struct packet *p, struct flow_entry *entry)
 {
-	__u32 now = now_ticks();
+	__u16 beat = bpf_jiffies64() >> CONNTRACK_BEAT_SHIFT;
 
-	if (entry->last_seen != now) {
-		entry->last_seen = now;
+	if (entry->beat != beat) {
+		entry->beat = beat;
+		entry->last_seen = now_ticks();
 		conntrack_heal(&p->flow.key, entry);
 	}
 	if (p->tcp_flags & (TCP_FIN | TCP_RST))

@@ -176,24 +176,27 @@ static __always_inline enum sl_verdict decide_continue(struct packet *p)
 	return SL_VERDICT_FORWARD;
 }
 
-/*
- * Decides about p->flow.key, which sl_flows does not know.
- * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if
- * SL_REASON_FLOWS_FULL is to be counted. Maps: one hash lookup if the packet is no service's.
- */
-__noinline int decide(struct packet *p)
+/* The service that the packet is for, or NULL. Maps: one hash lookup. */
+static __always_inline struct service *decide_service(const struct packet *p)
 {
-	struct service_key key = {};
-	struct service *service;
+	struct service_key key = { .address = p->flow.key.destination };
+
+	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.key.destination_port;
+	return bpf_map_lookup_elem(&sl_services, &key);
+}
+
+/*
+ * Decides about p->flow.key, which sl_flows does not know, and its @service, NULL: none.
+ * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if
+ * SL_REASON_FLOWS_FULL is to be counted.
+ */
+__noinline int decide(struct packet *p, const struct service *service)
+{
 	struct backend *backend;
 	bool found, alive = false;
 
 	if (!p)
 		return SL_VERDICT_NONE;
-	key.address = p->flow.key.destination;
-	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.key.destination_port;
-	p->flow.entry.service_id = 0;
-	service = bpf_map_lookup_elem(&sl_services, &key);
 	if (!service)
 		return decide_unknown(p);
 	p->frontend = service->kind;

@@ -117,30 +117,40 @@ static __always_inline bool forward_may_answer(const struct packet *p)
 }
 
 /* Is the packet sent to where replies of rewritten sources come: the node, a port of the range? */
-static __always_inline bool forward_to_snat_port(const struct packet *p)
+static __always_inline bool forward_to_snat_port(const struct node_config *config,
+						 const struct packet *p)
 {
-	__u32 zero = 0;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 	__u16 port = bpf_ntohs(p->flow.key.destination_port);
 
-	return config && port >= config->snat_port_min && port <= config->snat_port_max &&
+	return port >= config->snat_port_min && port <= config->snat_port_max &&
 	       p->family < SL_FAMILY_COUNT &&
 	       same_address(&p->flow.key.destination, &config->node_address[p->family]);
 }
 
-/* A packet at ingress that sl_flows does not know. */
-static __noinline int forward_miss(sl_ctx *ctx, struct packet *p)
+/* May a packet of no flow and no service matter all the same? One array read. */
+static __always_inline bool forward_may_matter(const struct packet *p)
+{
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+
+	return config && (forward_to_snat_port(config, p) ||
+			  (p->family < SL_FAMILY_COUNT &&
+			   decide_in_range(&config->service_range[p->family],
+					   &p->flow.key.destination)));
+}
+
+/* A packet at ingress that sl_flows does not know, and that is @service's, or may matter. */
+static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct service *service)
 {
 	int verdict;
 
 	packet_clear_decision(p);
-	if (forward_to_snat_port(p) && forward_may_answer(p) &&
-	    opening_find_reply(p)) {
+	if (!service && forward_may_answer(p) && opening_find_reply(p)) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
 		return CTX_NEXT;
 	}
-	verdict = decide(p);
+	verdict = decide(p, service);
 	if (verdict == SL_VERDICT_NONE) {
 		forward_answer(ctx, p, verdict);
 		return CTX_NEXT;
@@ -164,7 +174,7 @@ static __noinline int forward_renew(sl_ctx *ctx, struct packet *p, const struct 
 		conntrack_delete(&p->flow.key, &p->flow.entry);
 	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return forward_refuse(ctx, p, decide_reject(p, SL_REASON_BACKEND_GONE));
-	return forward_miss(ctx, p);
+	return forward_miss(ctx, p, decide_service(p));
 }
 
 /* Must a forward packet leave the flow it belongs to? One array read. */
@@ -203,14 +213,9 @@ static __noinline int forward_icmp(sl_ctx *ctx, struct packet *p)
 
 static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_hook hook)
 {
-	int class;
-
 	p->hook = hook;
 	p->flags = 0;
-	class = packet_parse(ctx, p);
-	if (class == PACKET_SHORT)
-		class = packet_parse_pulled(ctx, p);
-	return class;
+	return packet_parse(ctx, p);
 }
 
 /* The whole of an ingress hook. Return: a TC action. */
@@ -230,8 +235,13 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
-	if (!entry)
-		return forward_miss(ctx, &p);
+	if (!entry) {
+		struct service *service = decide_service(&p);
+
+		if (service || p.flags & PACKET_TRACED || forward_may_matter(&p))
+			return forward_miss(ctx, &p, service);
+		return CTX_NEXT;
+	}
 	if (entry->flags & SL_FLOW_FORWARD) {
 		if (forward_must_renew(&p, entry))
 			return forward_renew(ctx, &p, entry);

@@ -23,6 +23,20 @@ static __always_inline bool l3_v4_icmp_is_error(__u8 type)
 	       type == ICMP_PARAMETERPROB;
 }
 
+/* Return: the protocol, if the header is one without options, of no fragment; else IPPROTO_RAW. */
+static __always_inline __u32 l3_v4_parse_plain(sl_ctx *ctx, struct packet *p)
+{
+	struct iphdr *ip = ctx_header(ctx, ETH_HLEN, sizeof(*ip));
+
+	if (!ip || *(__u8 *)ip != 0x45 || ip->frag_off & ~bpf_htons(IPV4_DONT_FRAGMENT))
+		return IPPROTO_RAW;
+	p->family = SL_FAMILY_V4;
+	p->l4 = ETH_HLEN + sizeof(*ip);
+	l3_v4_map(&p->flow.key.source, ip->saddr);
+	l3_v4_map(&p->flow.key.destination, ip->daddr);
+	return ip->protocol;
+}
+
 static __always_inline enum packet_class l3_v4_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
 						     __be32 *fragment_id)
 {

@@ -85,6 +85,20 @@ static __always_inline bool l3_v6_is_extension(__u32 next)
 	       next == IPV6_DESTINATION;
 }
 
+/* Return: the protocol; an extension header's number is none of a transport. */
+static __always_inline __u32 l3_v6_parse_plain(sl_ctx *ctx, struct packet *p)
+{
+	struct ipv6hdr *ip = ctx_header(ctx, ETH_HLEN, sizeof(*ip));
+
+	if (!ip || ip->version != 6)
+		return IPPROTO_RAW;
+	p->family = SL_FAMILY_V6;
+	p->l4 = ETH_HLEN + sizeof(*ip);
+	l3_v6_copy(&p->flow.key.source, &ip->saddr);
+	l3_v6_copy(&p->flow.key.destination, &ip->daddr);
+	return ip->nexthdr;
+}
+
 static __always_inline enum packet_class l3_v6_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
 						     __be32 *fragment_id)
 {

@@ -182,11 +182,8 @@ static __always_inline enum packet_class packet_parse_l4(sl_ctx *ctx, struct pac
 	return PACKET_OTHER;
 }
 
-/*
- * Parses the frame into @p, which the caller has zeroed but for the hook. Touches no map, but
- * sl_frags for fragments.
- */
-static __always_inline enum packet_class packet_parse(sl_ctx *ctx, struct packet *p)
+/* Parses any frame: tags, options, extension headers, fragments (these with sl_frags). */
+static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 {
 	enum packet_class class;
 	__be32 fragment_id = 0;
@@ -241,13 +238,47 @@ static __always_inline enum packet_class packet_parse(sl_ctx *ctx, struct packet
 
 enum { PACKET_PULL = 192 };
 
-/* Parses again with more of the packet made linear: seldom, so not inlined. */
-static __noinline int packet_parse_pulled(sl_ctx *ctx, struct packet *p)
+/* Parses what the short way has not: with more of the frame linear, if it was too little. */
+static __noinline int packet_parse_slow(sl_ctx *ctx, struct packet *p)
 {
-	p->flags &= ~(PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT);
+	int class = packet_parse_any(ctx, p);
+
+	if (class != PACKET_SHORT)
+		return class;
+	p->flags = 0;
 	if (ctx_pull(ctx, PACKET_PULL))
 		return PACKET_OTHER;
-	return packet_parse(ctx, p);
+	return packet_parse_any(ctx, p);
+}
+
+/*
+ * Parses the frame into @p, of which the caller has set the hook and cleared the flags. Plain
+ * headers, which nearly every packet has, are read here at fixed offsets; the rest goes the long way.
+ */
+static __always_inline int packet_parse(sl_ctx *ctx, struct packet *p)
+{
+	struct ethhdr *eth = ctx_header(ctx, 0, ETH_HLEN);
+	__u32 protocol;
+
+	p->l3 = ETH_HLEN;
+	p->tcp_flags = 0;
+	if (!eth)
+		return PACKET_OTHER;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		protocol = l3_v4_parse_plain(ctx, p);
+	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		protocol = l3_v6_parse_plain(ctx, p);
+	else if (eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD))
+		return packet_parse_slow(ctx, p);
+	else
+		return PACKET_OTHER;
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) {
+		int class = packet_parse_l4(ctx, p, protocol);
+
+		if (class == PACKET_FLOW)
+			return class;
+	}
+	return packet_parse_slow(ctx, p);
 }
 
 static __always_inline __u32 packet_l4_header_length(sl_ctx *ctx, const struct packet *p)
