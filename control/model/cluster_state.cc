@@ -3,12 +3,11 @@
 
 #include <utility>
 
-#include "google/protobuf/util/message_differencer.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
 namespace sluice {
 namespace {
-
-using google::protobuf::util::MessageDifferencer;
 
 // Holds the whole manifest once more, often longer than all the rest.
 constexpr char kLastAppliedAnnotation[] = "kubectl.kubernetes.io/last-applied-configuration";
@@ -25,13 +24,17 @@ void DropWhatSaysNothing(Object& object) {
   object.mutable_metadata()->mutable_annotations()->erase(kLastAppliedAnnotation);
 }
 
-// Stores `object`; says whether that changed anything but the epoch.
-template <typename Entry, typename Object>
-bool Store(Entry& entry, bool is_new, Object object, std::uint64_t epoch) {
-  entry.epoch = epoch;
-  if (!is_new && MessageDifferencer::Equals(entry.object, object)) return false;
-  entry.object = std::move(object);
-  return true;
+// Equal objects give equal bytes: maps are written in the order of their keys.
+std::string Pack(const google::protobuf::Message& object) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  {
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    object.SerializeToCodedStream(&coded);
+  }
+  bytes.shrink_to_fit();
+  return bytes;
 }
 
 // The keys of entries that were not set in `epoch`.
@@ -54,11 +57,13 @@ ObjectName ServiceOf(const model::EndpointSlice& slice) {
 
 void ClusterState::SetService(model::Service service) {
   DropWhatSaysNothing(service);
-  ObjectName name = NameOf(service);
+  const ObjectName name = NameOf(service);
   const auto [it, is_new] = services_.try_emplace(name);
-  if (Store(it->second, is_new, std::move(service), epoch_)) {
-    changes_.services.insert(std::move(name));
-  }
+  it->second.epoch = epoch_;
+  std::string bytes = Pack(service);
+  if (!is_new && bytes == it->second.bytes) return;
+  it->second.bytes = std::move(bytes);
+  TouchService(name.name_space, name.name);
 }
 
 void ClusterState::DeleteService(const ObjectName& name) {
@@ -69,46 +74,48 @@ void ClusterState::SetEndpointSlice(model::EndpointSlice slice) {
   DropWhatSaysNothing(slice);
   const ObjectName name = NameOf(slice);
   const auto [it, is_new] = slices_.try_emplace(name);
-  Entry<model::EndpointSlice>& entry = it->second;
-  if (!is_new) {
-    if (MessageDifferencer::Equals(entry.object, slice)) {
-      entry.epoch = epoch_;
-      return;
-    }
-    // The label may have moved it from one Service to another: both are touched.
-    Unlink(name, entry.object);
-  }
-  entry.epoch = epoch_;
-  entry.object = std::move(slice);
-  Touch(entry.object);
-  slices_of_[ServiceOf(entry.object)].insert(name.name);
+  PackedSlice& packed = it->second;
+  packed.epoch = epoch_;
+  std::string bytes = Pack(slice);
+  if (!is_new && bytes == packed.bytes) return;
+  // The label may have moved it from one Service to another: both are touched.
+  if (!is_new) Unlink(name, packed.service);
+  packed.bytes = std::move(bytes);
+  packed.service = ServiceOf(slice).name;
+  Link(name, packed.service);
 }
 
 void ClusterState::DeleteEndpointSlice(const ObjectName& name) {
   const auto it = slices_.find(name);
   if (it == slices_.end()) return;
-  Unlink(name, it->second.object);
+  Unlink(name, it->second.service);
   slices_.erase(it);
 }
 
-void ClusterState::Touch(const model::EndpointSlice& slice) {
-  ObjectName service = ServiceOf(slice);
-  if (!service.name.empty()) changes_.services.insert(std::move(service));
+void ClusterState::TouchService(const std::string& name_space, const std::string& name) {
+  changes_.services.insert({name_space, name});
 }
 
-void ClusterState::Unlink(const ObjectName& name, const model::EndpointSlice& slice) {
-  Touch(slice);
-  const auto of = slices_of_.find(ServiceOf(slice));
-  if (of == slices_of_.end()) return;
-  of->second.erase(name.name);
-  if (of->second.empty()) slices_of_.erase(of);
+void ClusterState::Link(const ObjectName& name, const std::string& service) {
+  if (service.empty()) return;
+  TouchService(name.name_space, service);
+  slices_of_.insert({{name.name_space, service}, name.name});
+}
+
+void ClusterState::Unlink(const ObjectName& name, const std::string& service) {
+  if (service.empty()) return;
+  TouchService(name.name_space, service);
+  slices_of_.erase({{name.name_space, service}, name.name});
 }
 
 void ClusterState::SetNode(model::Node node) {
   DropWhatSaysNothing(node);
   const std::string name = node.metadata().name();
   const auto [it, is_new] = nodes_.try_emplace(name);
-  if (Store(it->second, is_new, std::move(node), epoch_)) TouchNode(name);
+  it->second.epoch = epoch_;
+  if (!is_new && Pack(it->second.node) == Pack(node)) return;
+  it->second.node = std::move(node);
+  TouchNode(name);
 }
 
 void ClusterState::DeleteNode(const std::string& name) {
@@ -131,35 +138,48 @@ Changes ClusterState::TakeChanges() { return std::exchange(changes_, {}); }
 
 const model::Service* ClusterState::FindService(const ObjectName& name) const {
   const auto it = services_.find(name);
-  return it == services_.end() ? nullptr : &it->second.object;
+  if (it == services_.end()) return nullptr;
+  found_service_.ParseFromString(it->second.bytes);  // our own bytes
+  return &found_service_;
 }
 
 const model::Node* ClusterState::FindNode(const std::string& name) const {
   const auto it = nodes_.find(name);
-  return it == nodes_.end() ? nullptr : &it->second.object;
+  return it == nodes_.end() ? nullptr : &it->second.node;
 }
 
 std::vector<const model::EndpointSlice*> ClusterState::SlicesOf(const ObjectName& service) const {
+  found_slices_.clear();
   std::vector<const model::EndpointSlice*> slices;
-  const auto of = slices_of_.find(service);
-  if (of == slices_of_.end()) return slices;
-  for (const std::string& name : of->second) {
-    slices.push_back(&slices_.at({service.name_space, name}).object);
+  for (auto link = slices_of_.lower_bound({service, std::string()});
+       link != slices_of_.end() && link->first == service; ++link) {
+    auto slice = std::make_unique<model::EndpointSlice>();
+    slice->ParseFromString(slices_.at({service.name_space, link->second}).bytes);
+    slices.push_back(slice.get());
+    found_slices_.push_back(std::move(slice));
   }
   return slices;
 }
 
 void ClusterState::ForEachService(const std::function<void(const model::Service&)>& visit) const {
-  for (const auto& [name, entry] : services_) visit(entry.object);
+  model::Service service;
+  for (const auto& [name, packed] : services_) {
+    service.ParseFromString(packed.bytes);
+    visit(service);
+  }
 }
 
 void ClusterState::ForEachEndpointSlice(
     const std::function<void(const model::EndpointSlice&)>& visit) const {
-  for (const auto& [name, entry] : slices_) visit(entry.object);
+  model::EndpointSlice slice;
+  for (const auto& [name, packed] : slices_) {
+    slice.ParseFromString(packed.bytes);
+    visit(slice);
+  }
 }
 
 void ClusterState::ForEachNode(const std::function<void(const model::Node&)>& visit) const {
-  for (const auto& [name, entry] : nodes_) visit(entry.object);
+  for (const auto& [name, kept] : nodes_) visit(kept.node);
 }
 
 }  // namespace sluice

@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/model/endpoint_slice.pb.h"
@@ -42,8 +44,10 @@ struct Changes {
 
 // Objects are stored without metadata.resourceVersion, unknown fields and kubectl's copy of the
 // manifest, which say nothing about traffic: an object that differs only there is no change.
-// Pointers that are handed out hold until the next call of a function that is not const.
-// Thread: loop only. Cost: logarithmic in the objects, unless said.
+// Services and slices are kept serialized, a fifth of the size that they have as messages (DESIGN.md
+// has the figures), and made into messages when asked for.
+// Thread: loop only, also for const functions. Cost: logarithmic in the objects, and linear in the
+// size of those that are set or handed out, unless said.
 class ClusterState {
  public:
   // `own_node`: the name of the Node that this agent runs on.
@@ -71,12 +75,14 @@ class ClusterState {
   // What was touched since the last call.
   Changes TakeChanges();
 
-  // Null when there is none.
+  // Null when there is none. Holds until the next call of FindService.
   const model::Service* FindService(const ObjectName& name) const;
+  // Null when there is none. Holds until the next call of a function that is not const.
   const model::Node* FindNode(const std::string& name) const;
   const model::Node* own_node() const { return FindNode(own_node_); }
   const std::string& own_node_name() const { return own_node_; }
-  // The slices whose label names `service`, in the order of their names.
+  // The slices whose label names `service`, in the order of their names. Holds until the next call
+  // of SlicesOf.
   std::vector<const model::EndpointSlice*> SlicesOf(const ObjectName& service) const;
 
   // In the order of namespace and name. `visit` must not change the state.
@@ -89,24 +95,36 @@ class ClusterState {
   std::size_t node_count() const { return nodes_.size(); }
 
  private:
-  template <typename Object>
-  struct Entry {
-    Object object;
+  struct PackedService {
+    std::string bytes;  // serialized; equal for equal Services
     std::uint64_t epoch = 0;  // of the last Set
   };
+  struct PackedSlice {
+    std::string bytes;
+    std::string service;  // that its label names
+    std::uint64_t epoch = 0;
+  };
+  struct KeptNode {
+    model::Node node;
+    std::uint64_t epoch = 0;
+  };
 
-  void Touch(const model::EndpointSlice& slice);
-  void Unlink(const ObjectName& name, const model::EndpointSlice& slice);
+  void Link(const ObjectName& name, const std::string& service);
+  void Unlink(const ObjectName& name, const std::string& service);
+  void TouchService(const std::string& name_space, const std::string& name);
   void TouchNode(const std::string& name);
 
   std::string own_node_;
   std::uint64_t epoch_ = 1;
   std::uint64_t synced_epoch_ = 0;
-  std::map<ObjectName, Entry<model::Service>> services_;
-  std::map<ObjectName, Entry<model::EndpointSlice>> slices_;
-  std::map<std::string, Entry<model::Node>> nodes_;
-  std::map<ObjectName, std::set<std::string>> slices_of_;  // Service -> names of its slices
+  std::map<ObjectName, PackedService> services_;
+  std::map<ObjectName, PackedSlice> slices_;
+  std::map<std::string, KeptNode> nodes_;
+  std::set<std::pair<ObjectName, std::string>> slices_of_;  // (Service, name of a slice of it)
   Changes changes_;
+  // The last answers.
+  mutable model::Service found_service_;
+  mutable std::vector<std::unique_ptr<model::EndpointSlice>> found_slices_;
 };
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/source/file_source.h"
 
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 
@@ -25,6 +26,7 @@ constexpr char kAllocationsFile[] = "/allocations.json";
 constexpr absl::Duration kStampResolution = absl::Milliseconds(100);
 // The most problems of one file that are told; the rest is a number.
 constexpr std::size_t kMaxReports = 100;
+constexpr std::size_t kManyObjects = 1000;
 // How many times `quiet` a stream of changes can hold a deletion up.
 constexpr int kMaxQuietTimes = 10;
 
@@ -241,7 +243,12 @@ void FileSource::Turn(Removals removals) {
     batch.read_again.erase(batch.read_again.begin());
     if (!IsBeingWritten(file)) ReadOne(file, removals, batch);
   }
+  const std::size_t said = batch.objects.size();
   if (Apply(batch)) ++generation_;
+  batch.objects.clear();
+  // Messages are many times the size of what is kept of them, in pieces too small for free() to
+  // give back.
+  if (said >= kManyObjects) ::malloc_trim(0);
   MaybeSync();
   ArmQuietTimer();
 }
