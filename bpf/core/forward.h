@@ -33,7 +33,7 @@ static __always_inline void forward_answer(sl_ctx *ctx, const struct packet *p, 
 		ctx_answer(ctx, p->flow.entry.service_id, p->reason, verdict, p->frontend);
 }
 
-/* Drops or rejects for p->reason. Return: a TC action. */
+/* Drops or rejects for p->reason; what cannot be answered is dropped. Return: a TC action. */
 static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 {
 	__u32 id = p->flow.entry.service_id;
@@ -44,6 +44,11 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 		return CTX_DROP;
 	}
 	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
+	if (verdict == SL_VERDICT_REJECT &&
+	    (p->flow.key.protocol == IPPROTO_TCP ?
+		     reject_reset(ctx, p) :
+		     reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0)))
+		verdict = SL_VERDICT_DROP;
 	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
 	if (stats && id) {
 		if (verdict == SL_VERDICT_REJECT)
@@ -51,11 +56,7 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 		else
 			stats->dropped++;
 	}
-	if (verdict != SL_VERDICT_REJECT)
-		return CTX_DROP;
-	if (p->flow.key.protocol == IPPROTO_TCP)
-		return reject_reset(ctx, p) ? CTX_DROP : ctx_bounce(ctx);
-	return reject_icmp(ctx, p, REJECT_PORT_UNREACHABLE, 0) ? CTX_DROP : ctx_bounce(ctx);
+	return verdict == SL_VERDICT_REJECT ? ctx_bounce(ctx) : CTX_DROP;
 }
 
 /* Sends a packet of a flow whose both ends change out again. Return: a TC action. */
@@ -78,9 +79,9 @@ static __noinline int forward_redirect(sl_ctx *ctx, struct packet *p)
 	if (p->flags & PACKET_TRACED)
 		return action;
 	if (reason == SL_REASON_TTL_EXCEEDED)
-		return reject_icmp(ctx, p, REJECT_TTL_EXCEEDED, 0) ? CTX_DROP : ctx_bounce(ctx);
+		return reject_icmp(ctx, p, ICMP_ERROR_TTL_EXCEEDED, 0) ? CTX_DROP : ctx_bounce(ctx);
 	if (reason == SL_REASON_TOO_BIG)
-		return reject_icmp(ctx, p, REJECT_TOO_BIG, hop.mtu) ? CTX_DROP : ctx_bounce(ctx);
+		return reject_icmp(ctx, p, ICMP_ERROR_TOO_BIG, hop.mtu) ? CTX_DROP : ctx_bounce(ctx);
 	return CTX_DROP;
 }
 
@@ -145,7 +146,7 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	int verdict;
 
 	packet_clear_decision(p);
-	if (!service && forward_may_answer(p) && opening_find_reply(p)) {
+	if (!service && forward_may_answer(p) && opening_find_reply(p, 1)) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
 		return CTX_NEXT;
@@ -266,7 +267,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 {
 	packet_clear_decision(p);
-	if (!opening_find_reply(p) || p->flow.entry.flags & SL_FLOW_SNAT)
+	if (!opening_find_reply(p, 1) || p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	forward_count(ctx, &p->flow.entry);
 	if (packet_rewrite(ctx, p, &p->flow.entry))

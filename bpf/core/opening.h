@@ -120,10 +120,11 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 }
 
 /*
- * Return: 1 and p->flow.entry as the reply's row, if p->flow.key answers a flow that is being
- * opened, which from then on counts as answered, or is closed by a TCP RST; else 0.
+ * Return: 1 and p->flow.entry as the reply's row, if p->flow.key is the tuple of answers to a flow
+ * that is being opened; else 0. @answer: the packet is one, not an error about one: the flow counts as
+ * answered from then on, or is closed by a TCP RST.
  */
-__noinline int opening_find_reply(struct packet *p)
+__noinline int opening_find_reply(struct packet *p, int answer)
 {
 	struct opening_bucket *bucket;
 	struct flow forward;
@@ -133,7 +134,7 @@ __noinline int opening_find_reply(struct packet *p)
 
 	if (!p)
 		return 0;
-	refused = p->tcp_flags & TCP_RST;
+	refused = answer && p->tcp_flags & TCP_RST;
 	hash = opening_hash(&p->flow.key.destination, p->flow.key.destination_port,
 			    p->flow.key.protocol);
 	bucket = opening_bucket(hash);
@@ -146,7 +147,8 @@ __noinline int opening_find_reply(struct packet *p)
 		if (!found && bucket->tag[i] == hash &&
 		    now - bucket->last_seen[i] <= OPENING_TICKS &&
 		    opening_same_reply(&bucket->flows[i], &p->flow.key)) {
-			bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
+			if (answer)
+				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
 			p->flow.entry = bucket->flows[i].entry;
 			forward = bucket->flows[i].key;
 			bucket->last_seen[i] = now;
@@ -162,7 +164,7 @@ __noinline int opening_find_reply(struct packet *p)
 	p->flow.entry.new_destination = forward.source;
 	entry_set_ports(&p->flow.entry, swap_ports(flow_ports(&forward)));
 	p->flow.entry.flags &= ~SL_FLOW_FORWARD;
-	if (p->flow.entry.flags & SL_FLOW_SNAT) {
+	if (answer && p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&forward.source, forward.source_port, forward.protocol);
 		opening_act(hash, &forward, refused ? OPENING_CLEAR : OPENING_ANSWERED);
 	}

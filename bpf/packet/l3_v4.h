@@ -145,3 +145,48 @@ static __always_inline int l3_v4_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32
 	ip->daddr = source;
 	return 0;
 }
+
+enum { IPV4_MAX_HEADER = 60 };
+
+struct l3_v4_error {
+	struct iphdr ip;
+	struct icmp_header icmp;
+	__u8 quote[IPV4_MAX_HEADER + ICMP_QUOTE_L4];
+};
+
+/*
+ * Makes the packet an ICMP error about it, from its destination to its source, but for the MAC
+ * addresses. @mtu: for ICMP_ERROR_TOO_BIG. Return: 0, or -1.
+ */
+static __noinline int l3_v4_icmp_error(sl_ctx *ctx, const struct packet *p,
+				       enum icmp_error_kind kind, __u32 mtu)
+{
+	__u32 quote = p->l4 - p->l3 + ICMP_QUOTE_L4;
+	struct l3_v4_error error = {};
+
+	if (quote < sizeof(error.ip) || quote > sizeof(error.quote) ||
+	    ctx_load(ctx, p->l3, error.quote, quote))
+		return -1;
+	error.ip.version = 4;
+	error.ip.ihl = sizeof(error.ip) / 4;
+	error.ip.tot_len = bpf_htons(sizeof(error.ip) + sizeof(error.icmp) + quote);
+	error.ip.ttl = PACKET_TTL;
+	error.ip.protocol = IPPROTO_ICMP;
+	error.ip.saddr = p->flow.key.destination.w[3];
+	error.ip.daddr = p->flow.key.source.w[3];
+	error.ip.check = ~checksum_fold16(
+		(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&error.ip, sizeof(error.ip), 0));
+	if (kind == ICMP_ERROR_TTL_EXCEEDED) {
+		error.icmp.type = ICMP_TIME_EXCEEDED;
+	} else {
+		error.icmp.type = ICMP_DEST_UNREACH;
+		error.icmp.code = kind == ICMP_ERROR_TOO_BIG ? ICMP_FRAG_NEEDED : ICMP_PORT_UNREACH;
+		error.icmp.rest = bpf_htonl(mtu & 0xffff);
+	}
+	/* Of the whole buffer: what follows the quote is zero. */
+	error.icmp.checksum = ~checksum_fold16((__u32)bpf_csum_diff(
+		NULL, 0, (__be32 *)&error.icmp, sizeof(error.icmp) + sizeof(error.quote), 0));
+	if (ctx_resize(ctx, p->l3 + sizeof(error.ip) + sizeof(error.icmp) + quote))
+		return -1;
+	return ctx_store(ctx, p->l3, &error, sizeof(error.ip) + sizeof(error.icmp) + quote);
+}

@@ -198,3 +198,48 @@ static __always_inline int l3_v6_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32
 	l3_v6_copy(&ip->daddr, &source);
 	return 0;
 }
+
+/* A header and a few extensions: what is longer gets no error. */
+enum { IPV6_MAX_QUOTED_HEADERS = 40 + 48 };
+
+struct l3_v6_error {
+	struct ipv6hdr ip;
+	struct icmp_header icmp;
+	__u8 quote[IPV6_MAX_QUOTED_HEADERS + ICMP_QUOTE_L4];
+};
+
+/* As l3_v4_icmp_error. */
+static __noinline int l3_v6_icmp_error(sl_ctx *ctx, const struct packet *p,
+				       enum icmp_error_kind kind, __u32 mtu)
+{
+	__u32 quote = p->l4 - p->l3 + ICMP_QUOTE_L4;
+	struct l3_v6_error error = {};
+	__u64 sum;
+
+	if (quote < sizeof(error.ip) || quote > sizeof(error.quote) ||
+	    ctx_load(ctx, p->l3, error.quote, quote))
+		return -1;
+	error.ip.version = 6;
+	error.ip.payload_len = bpf_htons(sizeof(error.icmp) + quote);
+	error.ip.nexthdr = IPPROTO_ICMPV6;
+	error.ip.hop_limit = PACKET_TTL;
+	l3_v6_copy(&error.ip.saddr, &p->flow.key.destination);
+	l3_v6_copy(&error.ip.daddr, &p->flow.key.source);
+	if (kind == ICMP_ERROR_TTL_EXCEEDED) {
+		error.icmp.type = ICMPV6_TIME_EXCEED;
+	} else if (kind == ICMP_ERROR_TOO_BIG) {
+		error.icmp.type = ICMPV6_PKT_TOOBIG;
+		error.icmp.rest = bpf_htonl(mtu);
+	} else {
+		error.icmp.type = ICMPV6_DEST_UNREACH;
+		error.icmp.code = ICMPV6_PORT_UNREACH;
+	}
+	sum = checksum_pseudo(&p->flow.key.source, &p->flow.key.destination, false,
+			      sizeof(error.icmp) + quote, IPPROTO_ICMPV6);
+	sum += (__u32)bpf_csum_diff(NULL, 0, (__be32 *)&error.icmp,
+				    sizeof(error.icmp) + sizeof(error.quote), 0);
+	error.icmp.checksum = ~checksum_fold16(sum);
+	if (ctx_resize(ctx, p->l3 + sizeof(error.ip) + sizeof(error.icmp) + quote))
+		return -1;
+	return ctx_store(ctx, p->l3, &error, sizeof(error.ip) + sizeof(error.icmp) + quote);
+}

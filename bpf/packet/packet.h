@@ -37,6 +37,20 @@ struct icmp_header {
 	__be32 rest; /* by type: the MTU in its low half (ICMP), or all of it (ICMPv6) */
 };
 
+/* Errors that are made here, with the TTL that packets made here have. */
+enum icmp_error_kind {
+	ICMP_ERROR_PORT_UNREACHABLE,
+	ICMP_ERROR_TTL_EXCEEDED,
+	ICMP_ERROR_TOO_BIG,
+};
+
+enum {
+	PACKET_TTL = 64,
+	/* An error quotes the network headers and 8 bytes (RFC 792); so do ours over IPv6, where
+	 * more is allowed: what a socket is found by is there. */
+	ICMP_QUOTE_L4 = 8,
+};
+
 enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
 enum { PACKET_ETHERTYPE_OFFSET = 12, PACKET_MAX_VLANS = 2, PACKET_MAX_L3 = ETH_HLEN + 8 };
@@ -129,6 +143,20 @@ static __always_inline __u16 checksum_fold16(__u64 sum)
 static __always_inline __u16 checksum_update(__u16 check, __u64 diff)
 {
 	return ~checksum_fold16((__u64)(__u16)~check + checksum_fold32(diff));
+}
+
+/* Return: the sum of the pseudo header, of which the addresses are @a and @b in either order. */
+static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct addr *b, bool v4,
+					     __u32 length, __u32 protocol)
+{
+	__u64 sum = (__u64)bpf_htonl(length) + bpf_htonl(protocol);
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (!v4 || i == 3)
+			sum += (__u64)a->w[i] + b->w[i];
+	}
+	return sum;
 }
 
 #include "packet/l3_v4.h"
