@@ -31,7 +31,7 @@ WriteResult MapWriter::Write(const MapPlan& plan, MapState& state) {
   for (const MapStep& step : plan.steps) {
     BatchResult batch = std::visit([this](const auto& s) { return Step(s); }, step);
     state.Apply(step, batch.landed);
-    result.rows += batch.landed;
+    if (!IsBookkeeping(step)) result.rows += batch.landed;
     if (!batch.status.ok()) {
       result.status = std::move(batch.status);
       return result;

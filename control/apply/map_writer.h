@@ -14,7 +14,7 @@ namespace sluice {
 struct WriteResult {
   absl::Status status;    // of the step that failed
   std::size_t steps = 0;  // that landed whole
-  std::size_t rows = 0;   // that landed, of the failed step too
+  std::size_t rows = 0;   // of maps that landed, of the failed step too
 
   bool ok() const { return status.ok(); }
 };

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,9 @@ namespace sluice {
 namespace {
 
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
+
+// Of the first plan of all, so that it is never held in memory whole.
+constexpr std::size_t kServicesPerPlan = 1024;
 
 std::uint64_t Ns(absl::Duration duration) {
   return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration));
@@ -171,35 +175,63 @@ void Reconciler::Reconcile() {
   const std::uint64_t generation = setup_.source_generation();
   TakeChanges();
   last_round_ns_ = Now();
-  std::vector<ServiceChange> changes;
-  changes.reserve(dirty_.size());
-  for (const ServicePortName& name : dirty_) {
-    const auto it = tracker_.services().find(name);
-    changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
-  }
   const bool all_planned =
       plan_all_ || std::all_of(refused_.begin(), refused_.end(),
                                [&](const auto& refused) { return dirty_.contains(refused.first); });
-  const PlannedUpdate update =
-      PlanUpdate(*state_, changes,
-                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
-                  .now_ns = last_round_ns_,
-                  .release_adopted = adopted_held_ && all_planned});
+  // Everything at once would be held in memory once more; but what is one change stays one plan.
+  const std::size_t per_plan = plan_all_ ? kServicesPerPlan : dirty_.size();
+  Round round;
+  std::vector<ServicePortName> names;
+  for (auto it = dirty_.begin(); it != dirty_.end() || round.plans == 0;) {
+    names.clear();
+    for (; it != dirty_.end() && names.size() < per_plan; ++it) names.push_back(*it);
+    const bool release = adopted_held_ && all_planned && it == dirty_.end();
+    PlanAndWrite(names, release, round);
+    if (!round.status.ok()) break;
+  }
+  if (round.status.ok() && round.plans > 1 && !round.refused.empty()) {
+    // Once more together, so that the need that is reported is that of all.
+    names.clear();
+    for (const RefusedService& refused : round.refused) names.push_back(refused.name);
+    round.refused.clear();
+    round.shortages.clear();
+    PlanAndWrite(names, adopted_held_ && all_planned, round);
+  }
   ++counters_.rounds;
-  if (update.plan.empty()) ++counters_.empty_plans;
-  const WriteResult result = writer_.Write(update.plan, *state_);
-  counters_.rows_written += result.rows;
-  AfterWrite(update, result);
-  if (result.ok() && refused_.empty()) applied_generation_ = generation;
+  if (round.rows == 0) ++counters_.empty_rounds;
+  counters_.rows_written += round.rows;
+  AfterRound(round);
+  if (round.status.ok() && refused_.empty()) applied_generation_ = generation;
   setup_.on_change();
 }
 
-void Reconciler::AfterWrite(const PlannedUpdate& update, const WriteResult& result) {
-  write_status_ = result.status;
-  if (!result.ok()) {
+void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, bool release_adopted,
+                              Round& round) {
+  std::vector<ServiceChange> changes;
+  changes.reserve(names.size());
+  for (const ServicePortName& name : names) {
+    const auto it = tracker_.services().find(name);
+    changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
+  }
+  PlannedUpdate update =
+      PlanUpdate(*state_, changes,
+                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
+                  .now_ns = last_round_ns_,
+                  .release_adopted = release_adopted && round.refused.empty()});
+  WriteResult result = writer_.Write(update.plan, *state_);
+  ++round.plans;
+  round.rows += result.rows;
+  round.status = std::move(result.status);
+  std::move(update.refused.begin(), update.refused.end(), std::back_inserter(round.refused));
+  round.shortages = std::move(update.shortages);
+}
+
+void Reconciler::AfterRound(const Round& round) {
+  write_status_ = round.status;
+  if (!round.status.ok()) {
     ++counters_.write_failures;
-    spdlog::error("writing to the maps: {}; tried again in {}",
-                  std::string(result.status.message()), absl::FormatDuration(retry_delay_));
+    spdlog::error("writing to the maps: {}; tried again in {}", std::string(round.status.message()),
+                  absl::FormatDuration(retry_delay_));
     blocked_until_ns_ = Now() + Ns(retry_delay_);
     retry_delay_ = std::min(retry_delay_ * 2, options_.retry_max);
     RequestRun(blocked_until_ns_);
@@ -209,7 +241,7 @@ void Reconciler::AfterWrite(const PlannedUpdate& update, const WriteResult& resu
   dirty_.clear();
   if (plan_all_ && verify_at_ns_ == kNever) verify_at_ns_ = Now() + Ns(options_.verify_interval);
   plan_all_ = false;
-  if (update.refused.empty() && refused_.empty()) {
+  if (round.refused.empty() && refused_.empty()) {
     adopted_held_ = false;
     shortages_.clear();
     retry_delay_ = options_.retry_min;
@@ -218,20 +250,20 @@ void Reconciler::AfterWrite(const PlannedUpdate& update, const WriteResult& resu
     return;
   }
   sync_state_ = SyncState::kSynced;  // all that fits is there: degraded() tells of the rest
-  counters_.refused_services += update.refused.size();
-  for (const RefusedService& refused : update.refused) {
+  counters_.refused_services += round.refused.size();
+  for (const RefusedService& refused : round.refused) {
     const bool is_news = refused_.insert_or_assign(refused.name, refused.status).second;
     if (is_news) {
       spdlog::error("service {}/{}: {}; it stays as it was", refused.name.name_space,
                     refused.name.name, std::string(refused.status.message()));
     }
   }
-  for (const CapacityShortage& shortage : update.shortages) {
+  for (const CapacityShortage& shortage : round.shortages) {
     std::erase_if(shortages_, [&](const CapacityShortage& s) { return s.map == shortage.map; });
     shortages_.push_back(shortage);
   }
   // What a plan frees may be used after the grace time: then there may be room.
-  const bool freed = result.rows > 0;
+  const bool freed = round.rows > 0;
   retry_refused_at_ns_ = Now() + std::max(Ns(retry_delay_), freed ? kReuseGraceNs : 0);
   retry_delay_ = freed ? options_.retry_min : std::min(retry_delay_ * 2, options_.retry_max);
 }

@@ -53,12 +53,12 @@ struct ReportedProblem {
 };
 
 struct ReconcilerCounters {
-  std::uint64_t events = 0;       // objects set or deleted by the source
-  std::uint64_t rounds = 0;       // plans made
-  std::uint64_t empty_plans = 0;  // of those, plans with nothing to write
+  std::uint64_t events = 0;        // objects set or deleted by the source
+  std::uint64_t rounds = 0;        // of planning and writing
+  std::uint64_t empty_rounds = 0;  // of those, rounds with nothing to write
   std::uint64_t rows_written = 0;
-  std::uint64_t write_failures = 0;    // plans that stopped at a failure
-  std::uint64_t refused_services = 0;  // services that a plan left out for want of room
+  std::uint64_t write_failures = 0;    // rounds that stopped at a failure
+  std::uint64_t refused_services = 0;  // service ports that a round left out for want of room
   std::uint64_t verifications = 0;
   std::uint64_t rows_drifted = 0;  // rows that somebody else had changed
 };
@@ -123,14 +123,22 @@ class Reconciler final : public ClusterSink {
  private:
   static constexpr std::uint64_t kNever = UINT64_MAX;
 
+  struct Round {
+    std::size_t plans = 0;
+    std::size_t rows = 0;  // written
+    absl::Status status;   // of writing
+    std::vector<RefusedService> refused;
+    std::vector<CapacityShortage> shortages;
+  };
+
   void Event();
   void RequestRun(std::uint64_t at_ns);
   void Arm();
   bool HasWork() const;
   void TakeChanges();
   void Reconcile();
-  void AfterWrite(const PlannedUpdate& update, const WriteResult& result);
-  void RetryLater(std::uint64_t at_least_ns);
+  void PlanAndWrite(const std::vector<ServicePortName>& names, bool release_adopted, Round& round);
+  void AfterRound(const Round& round);
   void Verify();
   std::uint64_t Now() const { return clock_.MonotonicNs(); }
 

@@ -21,10 +21,11 @@ void DesiredTracker::Update(const ObjectName& name, const ClusterState& cluster,
                             std::set<ServicePortName>& changed) {
   const model::Service* service = cluster.FindService(name);
   const std::vector<const model::EndpointSlice*> slices = cluster.SlicesOf(name);
-  Owner& owner = owners_[name];
-  slices_without_service_ -= owner.slices_without_service;
-  owner.slices_without_service = service == nullptr ? slices.size() : 0;
-  slices_without_service_ += owner.slices_without_service;
+  if (service == nullptr && !slices.empty()) {
+    slices_without_service_[name] = slices.size();
+  } else {
+    slices_without_service_.erase(name);
+  }
 
   BuiltService built;
   if (service != nullptr) {
@@ -37,12 +38,29 @@ void DesiredTracker::Update(const ObjectName& name, const ClusterState& cluster,
                       " slice(s) of it are kept until it is")});
   }
   SetProblems(name, std::move(built.problems));
-  TakeOver(owner, std::move(built.ports), service == nullptr ? Age{} : AgeOf(*service), changed);
-  if (service == nullptr && slices.empty()) owners_.erase(name);
+  TakeOver(name, std::move(built.ports), service == nullptr ? Age{} : AgeOf(*service), changed);
 }
 
-void DesiredTracker::TakeOver(Owner& owner, std::vector<DesiredService> ports, const Age& age,
-                              std::set<ServicePortName>& changed) {
+std::vector<ServicePortName> DesiredTracker::PortsOf(const ObjectName& service) const {
+  std::vector<ServicePortName> ports;
+  for (auto it = services_.lower_bound({service.name_space, service.name, "", 0});
+       it != services_.end() && it->first.name_space == service.name_space &&
+       it->first.name == service.name;
+       ++it) {
+    ports.push_back(it->first);
+  }
+  return ports;
+}
+
+std::size_t DesiredTracker::slices_without_service() const {
+  std::size_t sum = 0;
+  for (const auto& [service, slices] : slices_without_service_) sum += slices;
+  return sum;
+}
+
+void DesiredTracker::TakeOver(const ObjectName& service, std::vector<DesiredService> ports,
+                              const Age& age, std::set<ServicePortName>& changed) {
+  const std::vector<ServicePortName> ports_before = PortsOf(service);
   std::set<ServicePortName> touched;
   std::set<ServicePortName> names;
   for (DesiredService& port : ports) {
@@ -56,13 +74,12 @@ void DesiredTracker::TakeOver(Owner& owner, std::vector<DesiredService> ports, c
     }
     names.insert(name);
   }
-  for (const ServicePortName& name : owner.ports) {
+  for (const ServicePortName& name : ports_before) {
     if (names.contains(name)) continue;
     claims_.Remove(name, touched);
     services_.erase(name);
     changed.insert(name);
   }
-  owner.ports = std::move(names);
   for (const ServicePortName& name : touched) {
     const auto it = services_.find(name);
     if (it == services_.end()) continue;
@@ -75,7 +92,8 @@ void DesiredTracker::TakeOver(Owner& owner, std::vector<DesiredService> ports, c
 
 void DesiredTracker::UpdateAll(const ClusterState& cluster, std::set<ServicePortName>& changed) {
   std::set<ObjectName> names;
-  for (const auto& [name, owner] : owners_) names.insert(name);
+  for (const auto& [name, service] : services_) names.insert({name.name_space, name.name});
+  for (const auto& [name, problems] : problems_) names.insert(name);
   cluster.ForEachService([&](const model::Service& service) {
     names.insert({service.metadata().name_space(), service.metadata().name()});
   });

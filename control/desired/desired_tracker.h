@@ -37,24 +37,19 @@ class DesiredTracker {
   std::vector<Problem> Problems() const;
   std::vector<Problem> Conflicts() const { return claims_.Conflicts(); }
   // Slices whose Service is not there: kept for when it comes.
-  std::size_t slices_without_service() const { return slices_without_service_; }
+  std::size_t slices_without_service() const;
 
  private:
-  struct Owner {
-    std::set<ServicePortName> ports;
-    std::size_t slices_without_service = 0;
-  };
-
-  void TakeOver(Owner& owner, std::vector<DesiredService> ports, const Age& age,
+  std::vector<ServicePortName> PortsOf(const ObjectName& service) const;
+  void TakeOver(const ObjectName& service, std::vector<DesiredService> ports, const Age& age,
                 std::set<ServicePortName>& changed);
   void SetProblems(const ObjectName& service, std::vector<Problem> problems);
 
   NodeConfig node_;
   std::map<ServicePortName, DesiredService> services_;
-  std::map<ObjectName, Owner> owners_;
   std::map<ObjectName, std::vector<Problem>> problems_;
   FrontendClaims claims_;
-  std::size_t slices_without_service_ = 0;
+  std::map<ObjectName, std::size_t> slices_without_service_;
 };
 
 }  // namespace sluice

@@ -125,6 +125,10 @@ struct RowCounter {
 
 std::size_t RowCount(const MapStep& step) { return std::visit(RowCounter{}, step); }
 
+bool IsBookkeeping(const MapStep& step) {
+  return std::holds_alternative<SetUses>(step) || std::holds_alternative<FreeSlots>(step);
+}
+
 std::string ToString(const MapPlan& plan) {
   Printer printer;
   for (const MapStep& step : plan.steps) std::visit([&](const auto& s) { printer(s); }, step);

@@ -124,6 +124,9 @@ struct MapPlan {
 // Rows of a step; what "landed" counts.
 std::size_t RowCount(const MapStep& step);
 
+// Whether the step changes no map, only the agent's books.
+bool IsBookkeeping(const MapStep& step);
+
 // One line a row, in order: "write sl_services 192.0.2.1:80/TCP id 3 ClusterIP ...".
 std::string ToString(const MapPlan& plan);
 

@@ -103,10 +103,10 @@ void MapState::AdoptServices(const MapRows& rows) {
 void MapState::AdoptNames(const MapRows& rows) {
   std::set<std::uint32_t> ids;
   for (const auto& [id, row] : rows.names) {
-    ServicePortName name = NameOf(row);
-    if (id != 0 && service_ids_.emplace(name, id).second) {
-      names_.emplace(id, std::move(name));
+    if (const auto [it, is_new] = service_ids_.emplace(NameOf(row), id); is_new && id != 0) {
+      names_.emplace(id, &it->first);
     } else {
+      if (is_new) service_ids_.erase(it);
       stray_service_ids_.insert(id);
     }
     ids.insert(id);
@@ -169,9 +169,8 @@ void MapState::Apply(const MapPlan& plan) {
 
 void MapState::Land(const WriteNames& step, std::size_t landed) {
   for (const auto& [id, row] : std::span(step.rows).first(landed)) {
-    ServicePortName name = NameOf(row);
-    service_ids_[name] = id;
-    names_[id] = std::move(name);
+    const auto it = service_ids_.insert_or_assign(NameOf(row), id).first;
+    names_[id] = &it->first;
     service_id_allocator_.MarkUsed(id);
   }
 }
@@ -180,7 +179,7 @@ void MapState::Land(const ClearNames& step, std::size_t landed) {
   for (std::uint32_t id : std::span(step.ids).first(landed)) {
     const auto name = names_.find(id);
     if (name != names_.end()) {
-      service_ids_.erase(name->second);
+      service_ids_.erase(service_ids_.find(*name->second));
       names_.erase(name);
     }
     stray_service_ids_.erase(id);
@@ -388,7 +387,7 @@ std::size_t MapState::CountDifferences(const MapState& other) const {
     for (const auto& [key, value] : theirs) differences += !mine.contains(key);
   };
   compare(services_, other.services_);
-  compare(names_, other.names_);
+  compare(service_ids_, other.service_ids_);
   compare(source_ranges_, other.source_ranges_);
   const std::size_t ids = std::max(backends_.size(), other.backends_.size());
   for (std::uint32_t id = 0; id < ids; ++id) differences += Backend(id) != other.Backend(id);

@@ -54,6 +54,8 @@ class MapState {
  public:
   // Empty maps.
   explicit MapState(const MapLimits& limits);
+  MapState(MapState&&) = default;
+  MapState& operator=(MapState&&) = default;
 
   // Whatever the rows say is taken as it is, also where it makes no sense: what is of no use to
   // the planner is left for it to delete. Ids and slots that are free count as freed at
@@ -147,7 +149,8 @@ class MapState {
   absl::flat_hash_map<abi::service_key, abi::service> services_;
   absl::flat_hash_map<std::uint32_t, std::vector<abi::service_key>> keys_by_id_;
   std::map<ServicePortName, std::uint32_t> service_ids_;
-  absl::flat_hash_map<std::uint32_t, ServicePortName> names_;
+  // Into service_ids_, whose nodes stay where they are, also when a MapState is moved.
+  absl::flat_hash_map<std::uint32_t, const ServicePortName*> names_;
   std::set<std::uint32_t> stray_service_ids_;
   absl::flat_hash_map<std::uint32_t, std::set<abi::source_range_key>> source_ranges_;
   std::uint32_t source_range_count_ = 0;
