@@ -34,7 +34,7 @@ std::vector<MapUse> UseOf(const std::string& pin_folder) {
 }
 
 void AnswerHealth(AgentView& view, bool with_node, httplib::Response& response) {
-  const auto snapshot = view.TakeSnapshot(false);
+  const auto snapshot = view.TakeSnapshot({});
   if (!snapshot.ok()) return Fail(response, absl::UnavailableError(snapshot.status().message()));
   const bool good = IsHealthy(**snapshot) && (!with_node || (*snapshot)->node_eligible);
   response.status = good ? 200 : 503;
@@ -67,12 +67,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_
       absl::StrCat(state_dir, "/sluiced.sock"), [&view, pin_folder](httplib::Server& server) {
         server.Get("/v1/snapshot", [&view, pin_folder](const httplib::Request&,
                                                        httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot(true);
+          const auto snapshot = view.TakeSnapshot({.services = true, .drops = false});
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           response.set_content(SnapshotJson(**snapshot, UseOf(pin_folder)), kJson);
         });
         server.Get("/v1/drops", [&view](const httplib::Request&, httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot(false);
+          const auto snapshot = view.TakeSnapshot({.services = false, .drops = true});
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           response.set_content(DropsJson(**snapshot), kJson);
         });
@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& addr
       address, kMetricsPort, [&view, pin_folder](httplib::Server& server) {
         server.Get("/metrics", [&view, pin_folder](const httplib::Request&,
                                                    httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot(false);
+          const auto snapshot = view.TakeSnapshot({});
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
           if (!maps.ok()) return Fail(response, maps.status());

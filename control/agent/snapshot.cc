@@ -70,7 +70,7 @@ Json InterfacesJson(const Snapshot& snapshot) {
 
 Json ProblemsJson(const Snapshot& snapshot) {
   Json problems = Json::array();
-  for (const SourceProblem& problem : snapshot.problems) {
+  for (const ReportedProblem& problem : snapshot.problems) {
     problems.push_back({{"origin", problem.origin},
                         {"object", problem.object},
                         {"message", problem.message}});

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "control/apply/reconciler.h"
 #include "control/datapath/attachment.h"
 #include "control/datapath/listeners.h"
 #include "control/desired/desired_state.h"
@@ -20,14 +21,6 @@
 #include "maps/reason.h"
 
 namespace sluice {
-
-struct SourceProblem {
-  std::string origin;  // file; empty when it is not of one file
-  std::string object;
-  std::string message;
-
-  friend auto operator<=>(const SourceProblem&, const SourceProblem&) = default;
-};
 
 struct ServiceSnapshot {
   DesiredService service;
@@ -54,18 +47,24 @@ struct Snapshot {
   absl::Time waiting_since = absl::InfiniteFuture();
   bool node_eligible = true;  // the Node object is not about to be removed
   std::vector<std::string> degraded;
-  std::vector<SourceProblem> problems;
+  std::vector<ReportedProblem> problems;
   std::vector<Problem> conflicts;
   std::vector<AttachedInterface> interfaces;
   std::string attach;
   std::vector<IpAddress> node_addresses;
   std::map<std::string, bool> features;
-  std::vector<ServiceSnapshot> services;  // only when asked for
+  std::vector<ServiceSnapshot> services;  // when asked for
   std::vector<ShadowedPort> shadowed;
   SweepTimeouts timeouts;
   SweepCounts flows;
   std::uint64_t flows_deleted = 0;
-  std::vector<DropSample> drops;
+  std::vector<DropSample> drops;  // when asked for; oldest first
+};
+
+// Parts that cost something to take.
+struct SnapshotParts {
+  bool services = false;  // a copy of all of them
+  bool drops = false;     // a lookup for each
 };
 
 // Whether the proxy does its work: synced once, and nothing has waited longer than kube-proxy
@@ -84,9 +83,8 @@ std::string HealthJson(const Snapshot& snapshot, bool with_node);
 class AgentView {
  public:
   virtual ~AgentView() = default;
-  // `with_services`: with the field `services`, which costs a copy of all of them.
   // Errors: DEADLINE_EXCEEDED when the loop does not answer.
-  virtual absl::StatusOr<std::shared_ptr<const Snapshot>> TakeSnapshot(bool with_services) = 0;
+  virtual absl::StatusOr<std::shared_ptr<const Snapshot>> TakeSnapshot(SnapshotParts parts) = 0;
   // Returns when everything that the source says now is in the maps. Errors: DEADLINE_EXCEEDED;
   // UNAVAILABLE when the agent is stopping.
   virtual absl::Status WaitForSync(absl::Duration timeout) = 0;

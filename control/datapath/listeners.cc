@@ -132,12 +132,13 @@ std::vector<ShadowedPort> FindShadowed(const std::map<ServicePortName, DesiredSe
   return {shadowed.begin(), shadowed.end()};
 }
 
-std::set<std::uint16_t> RefusedNodePorts(const std::vector<Listener>& listeners) {
-  std::set<std::uint16_t> refused;
+std::set<std::pair<std::uint32_t, std::uint16_t>> RefusedNodePorts(
+    const std::vector<Listener>& listeners) {
+  std::set<std::pair<std::uint32_t, std::uint16_t>> refused;
   for (const Listener& listener : listeners) {
     if (std::find(kProtectedPorts.begin(), kProtectedPorts.end(), listener.port) !=
         kProtectedPorts.end()) {
-      refused.insert(listener.port);
+      refused.emplace(listener.protocol, listener.port);
     }
   }
   return refused;

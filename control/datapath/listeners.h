@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -40,8 +41,9 @@ struct ShadowedPort {
 std::vector<ShadowedPort> FindShadowed(const std::map<ServicePortName, DesiredService>& services,
                                        const std::vector<Listener>& listeners);
 
-// Ports that a node cannot be run without (SSH, the Kubernetes and etcd API servers, the kubelet),
-// of those that a listener has now.
-std::set<std::uint16_t> RefusedNodePorts(const std::vector<Listener>& listeners);
+// {IPPROTO_*, port} of the listeners on ports that a node cannot be run without: SSH, the Kubernetes
+// and etcd API servers, the kubelet.
+std::set<std::pair<std::uint32_t, std::uint16_t>> RefusedNodePorts(
+    const std::vector<Listener>& listeners);
 
 }  // namespace sluice

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cmd/sluiced/flags.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cerrno>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "control/base/errno_status.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+// Values as they are written, before they are judged.
+struct FlagTexts {
+  std::string cgroup;
+  std::string uplinks;
+  std::string pod_interfaces;
+  std::string cluster_cidr;
+  std::string service_cidr;
+  std::string node_port_addresses;
+  std::string attach = "auto";
+  std::string snat_ports = "20000-29999";
+  std::string tcp_established = "2h13m20s";
+  std::string tcp_closing = "10s";
+  std::string udp = "60s";
+};
+
+void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
+  app.add_option("--manifests", options.manifests,
+                 "File or folder of Kubernetes manifests to follow")
+      ->capture_default_str();
+  app.add_option("--hostname-override", options.node_name,
+                 "Name of this node's Node object (default: the host name)");
+  app.add_option("--bpffs", options.bpffs, "Folder of the pins, on a BPF file system")
+      ->capture_default_str();
+  app.add_option("--state-dir", options.state_dir, "Folder for the lock, the socket and records")
+      ->capture_default_str();
+  app.add_option("--cgroup", texts.cgroup,
+                 "cgroup v2 root; checked now, used by connect-time balancing when that comes");
+  app.add_option("--uplinks", texts.uplinks,
+                 "Interfaces to the network, comma list with globs (default: found by routes)");
+  app.add_option("--pod-interfaces", texts.pod_interfaces,
+                 "Interfaces to pods, comma list with globs (default: veth and netkit with a peer "
+                 "in another network namespace)");
+  app.add_option("--attach", texts.attach, "How programs get on interfaces: auto, tcx or clsact")
+      ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
+      ->capture_default_str();
+}
+
+void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
+  app.add_option("--cluster-cidr", texts.cluster_cidr,
+                 "Ranges of pods' addresses: such an address is never taken for the node's");
+  app.add_option("--service-cidr", texts.service_cidr,
+                 "Range of ClusterIPs, one a family: given out in file mode; addresses inside that "
+                 "are no service's are dropped");
+  app.add_option("--nodeport-addresses", texts.node_port_addresses,
+                 "Node addresses that serve NodePorts: CIDRs, or \"primary\" (default: those of "
+                 "the Node object, else primary)");
+  app.add_flag("--allow-external-cluster-ip", options.allow_external_cluster_ip,
+               "Serve ClusterIPs to the network too");
+  app.add_flag("--force-node-ports", options.force_node_ports,
+               "Let NodePorts hide the node's own listeners on 22, 2379, 2380, 6443 and 10250");
+  app.add_option("--snat-ports", texts.snat_ports,
+                 "Source ports for packets to backends on other nodes, MIN-MAX")
+      ->capture_default_str();
+  app.add_option("--healthz-bind-address", options.healthz_address,
+                 "Address and port of /healthz and /livez; empty: none")
+      ->capture_default_str();
+  app.add_option("--metrics-bind-address", options.metrics_address,
+                 "Address and port of /metrics; empty: none")
+      ->capture_default_str();
+  app.add_flag("--bind-address-hard-fail", options.bind_address_hard_fail,
+               "End when one of these ports is in use");
+}
+
+void AddLimitFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
+  const auto size = [&](const char* flag, std::uint32_t& value, const char* what) {
+    app.add_option(flag, value, what)->capture_default_str();
+  };
+  size("--max-frontends", options.sizes.frontends, "Addresses with a port that services have");
+  size("--max-services", options.sizes.services, "Services, one for each port");
+  size("--max-backends", options.sizes.backends, "Endpoints");
+  size("--max-slots", options.sizes.slots, "Endpoints, counted once for each service");
+  size("--max-flows", options.sizes.flows, "Rows of established flows, two a flow");
+  size("--max-opening", options.sizes.opening,
+       "Buckets of four flows that are being opened; a power of two");
+  app.add_option("--tcp-established-timeout", texts.tcp_established, "Of idle TCP connections")
+      ->capture_default_str();
+  app.add_option("--tcp-closing-timeout", texts.tcp_closing, "Of closed TCP connections")
+      ->capture_default_str();
+  app.add_option("--udp-timeout", texts.udp, "Of UDP flows")->capture_default_str();
+}
+
+absl::StatusOr<absl::Duration> ReadTimeout(const char* flag, const std::string& text) {
+  absl::Duration value;
+  if (!absl::ParseDuration(text, &value) || value < absl::Seconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " ", text, ": a duration of at least 1s, such as 90s or 2h30m"));
+  }
+  return value;
+}
+
+absl::Status CheckCgroup(const std::string& path) {
+  if (path.empty()) return absl::OkStatus();
+  struct statfs found{};
+  if (::statfs(path.c_str(), &found) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("--cgroup ", path));
+  }
+  if (static_cast<std::uint64_t>(found.f_type) != CGROUP2_SUPER_MAGIC) {
+    return absl::InvalidArgumentError(absl::StrCat("--cgroup ", path, ": not a cgroup v2 folder"));
+  }
+  return absl::OkStatus();
+}
+
+// As kube-proxy takes it: trimmed, in lower case, as the names of Node objects are.
+absl::StatusOr<std::string> NodeName(std::string name) {
+  if (name.empty()) {
+    std::array<char, 256> buffer{};
+    if (::gethostname(buffer.data(), buffer.size() - 1) != 0) return ErrnoStatus(errno, "hostname");
+    name = buffer.data();
+  }
+  absl::StripAsciiWhitespace(&name);
+  absl::AsciiStrToLower(&name);
+  if (name.empty()) {
+    return absl::InvalidArgumentError("no host name; give one with --hostname-override");
+  }
+  return name;
+}
+
+absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
+  RETURN_IF_ERROR(CheckCgroup(texts.cgroup));
+  ASSIGN_OR_RETURN(options.node_name, NodeName(options.node_name));
+  options.interfaces.uplinks = SplitPatterns(texts.uplinks);
+  options.interfaces.pod_interfaces = SplitPatterns(texts.pod_interfaces);
+  const auto cluster = ParseCidrs(texts.cluster_cidr);
+  RETURN_IF_ERROR(Annotate(cluster.status(), "--cluster-cidr"));
+  options.interfaces.cluster_cidrs = *cluster;
+  const auto service = ParseCidrs(texts.service_cidr);
+  RETURN_IF_ERROR(Annotate(service.status(), "--service-cidr"));
+  options.service_cidrs = *service;
+  const auto node_ports = ParseNodePortFlag(texts.node_port_addresses);
+  RETURN_IF_ERROR(Annotate(node_ports.status(), "--nodeport-addresses"));
+  options.node_port_addresses = *node_ports;
+  if (texts.attach != "auto") {
+    options.attach = texts.attach == "tcx" ? AttachMode::kTcx : AttachMode::kClsact;
+  }
+  const auto snat = ParsePortRange(texts.snat_ports);
+  RETURN_IF_ERROR(Annotate(snat.status(), "--snat-ports"));
+  options.snat_ports = *snat;
+  SweepTimeouts& timeouts = options.timeouts;
+  ASSIGN_OR_RETURN(timeouts.tcp_established,
+                   ReadTimeout("--tcp-established-timeout", texts.tcp_established));
+  ASSIGN_OR_RETURN(timeouts.tcp_closing, ReadTimeout("--tcp-closing-timeout", texts.tcp_closing));
+  ASSIGN_OR_RETURN(timeouts.udp, ReadTimeout("--udp-timeout", texts.udp));
+  return CheckSizes(options.sizes);
+}
+
+}  // namespace
+
+absl::StatusOr<SluicedFlags> ParseFlags(int argc, const char* const* argv) {
+  SluicedFlags flags;
+  FlagTexts texts;
+  CLI::App app("Balances Kubernetes services in the kernel of this node.", "sluiced");
+  AddNodeFlags(app, flags.options, texts);
+  AddServiceFlags(app, flags.options, texts);
+  AddLimitFlags(app, flags.options, texts);
+  app.add_flag("--cleanup", flags.cleanup,
+               "Remove every program, link, pin and sysctl that sluiced has set, and end");
+  app.add_flag("-v,--verbose", flags.verbose, "Log sampled drops and other details");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    flags.exit_code = app.exit(error);
+    return flags;
+  }
+  RETURN_IF_ERROR(Judge(texts, flags.options));
+  return flags;
+}
+
+}  // namespace sluice

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// sluiced: the agent, one a node. Reads flags, runs the agent on its loop until a signal comes, and
+// leaves the datapath working when it ends.
+#include <bpf/libbpf.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "cmd/sluiced/flags.h"
+#include "control/agent/agent.h"
+#include "control/agent/node_datapath.h"
+#include "control/agent/sd_notify.h"
+#include "control/agent/state_lock.h"
+#include "control/base/clock.h"
+#include "control/base/errno_status.h"
+#include "control/base/event_loop.h"
+#include "control/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+void Log(Severity severity, const std::string& message) {
+  switch (severity) {
+    case Severity::kDebug:
+      return spdlog::debug("{}", message);
+    case Severity::kInfo:
+      return spdlog::info("{}", message);
+    case Severity::kWarning:
+      return spdlog::warn("{}", message);
+    case Severity::kError:
+      return spdlog::error("{}", message);
+  }
+}
+
+// libbpf's own words repeat what our errors say, or tell of what was only tried.
+int LogLibbpf(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char text[1024];
+  const int length = std::vsnprintf(text, sizeof(text), format, arguments);
+  spdlog::debug("{}", std::string(absl::StripTrailingAsciiWhitespace(text)));
+  return length;
+}
+
+void SetUpLogging(bool verbose) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("sluiced"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+  libbpf_set_print(LogLibbpf);
+}
+
+void Notify(const std::string& state) {
+  const char* socket = std::getenv("NOTIFY_SOCKET");
+  const absl::Status sent = SdNotify(socket == nullptr ? "" : socket, state);
+  if (!sent.ok()) spdlog::warn("{}", std::string(sent.message()));
+}
+
+// SIGTERM and SIGINT as a descriptor. Before any thread is started: threads inherit the mask.
+absl::StatusOr<UniqueFd> TakeSignals() {
+  ::signal(SIGPIPE, SIG_IGN);  // a client of the endpoints that goes away is no reason to end
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  if (::sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return ErrnoStatus(errno, "sigprocmask");
+  UniqueFd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd.valid()) return ErrnoStatus(errno, "signalfd");
+  return fd;
+}
+
+absl::Status Run(const AgentOptions& options) {
+  ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(options.state_dir));
+  ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
+  ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
+  RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&loop](std::uint32_t) {
+    Notify("STOPPING=1");
+    loop->Stop();
+  }));
+  const SystemClock clock;
+  const auto on_ready = [](const std::string& status) {
+    spdlog::info("ready: {}", status);
+    Notify(absl::StrCat("READY=1\nSTATUS=", status));
+  };
+  ASSIGN_OR_RETURN(const std::unique_ptr<Agent> agent,
+                   Agent::Create(options, *loop, clock, Log, on_ready));
+  RETURN_IF_ERROR(agent->Start());
+  loop->Run();
+  spdlog::info("stopped; the datapath goes on");
+  return absl::OkStatus();
+}
+
+absl::Status CleanUp(const AgentOptions& options) {
+  ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(options.state_dir));
+  return CleanUpNode(options.bpffs, options.state_dir);
+}
+
+int Main(int argc, char** argv) {
+  const absl::StatusOr<SluicedFlags> flags = ParseFlags(argc, argv);
+  if (!flags.ok()) {
+    std::fprintf(stderr, "sluiced: %s\n", std::string(flags.status().message()).c_str());
+    return 2;
+  }
+  if (flags->exit_code >= 0) return flags->exit_code;
+  SetUpLogging(flags->verbose);
+  const absl::Status status = flags->cleanup ? CleanUp(flags->options) : Run(flags->options);
+  if (status.ok()) return 0;
+  spdlog::critical("{}", std::string(status.message()));
+  return 1;
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) { return sluice::Main(argc, argv); }

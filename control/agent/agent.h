@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent: the source, the reconciler and the node's datapath on one loop, and what others may ask
+// of them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "control/agent/agent_options.h"
+#include "control/agent/http_server.h"
+#include "control/agent/node_datapath.h"
+#include "control/agent/notice.h"
+#include "control/agent/snapshot.h"
+#include "control/apply/loop_wake.h"
+#include "control/apply/reconciler.h"
+#include "control/base/clock.h"
+#include "control/base/event_loop.h"
+#include "control/datapath/listeners.h"
+#include "control/gc/conntrack_sweep.h"
+#include "control/source/file_source.h"
+
+namespace sluice {
+
+// Thread: loop only, except the functions of AgentView. Its destructor stops serving and leaves the
+// datapath working.
+class Agent final : public AgentView {
+ public:
+  // Told once, when everything that the source has said at first is in the maps.
+  using ReadySink = std::function<void(const std::string& status)>;
+
+  // Loads the datapath and attaches nothing yet. `options`, `loop` and `clock` must outlive the
+  // agent. Errors: those of NodeDatapath::Create and FileSource::Create; NOT_FOUND when there are
+  // no manifests.
+  static absl::StatusOr<std::unique_ptr<Agent>> Create(const AgentOptions& options,
+                                                       EventLoop& loop, const Clock& clock,
+                                                       NoticeSink notice, ReadySink ready);
+  ~Agent() override;
+
+  // Attaches, follows the source and serves; to be called before the loop runs. Errors: those of
+  // the parts; ALREADY_EXISTS for a port in use with --bind-address-hard-fail.
+  absl::Status Start();
+
+  absl::StatusOr<std::shared_ptr<const Snapshot>> TakeSnapshot(SnapshotParts parts) override;
+  absl::Status WaitForSync(absl::Duration timeout) override;
+
+ private:
+  struct PendingSync {
+    std::uint64_t generation = 0;
+    std::shared_ptr<absl::Notification> done;
+  };
+
+  Agent(const AgentOptions& options, EventLoop& loop, const Clock& clock, NoticeSink notice,
+        ReadySink ready);
+  absl::Status CreateParts();
+  absl::Status Serve();
+  absl::Status ServeOn(const char* flag, absl::StatusOr<std::unique_ptr<HttpServer>> server,
+                       std::unique_ptr<HttpServer>& held);
+  NodeConfig MakeNodeConfig(const model::Node* own_node);
+  void OnAddresses();
+  void OnRound();
+  void ReportNewProblems();
+  void CheckListeners();
+  void FindShadowedPorts();
+  void OnCheckTimer();
+  void SweepStep();
+  void TrackWaiting();
+  Snapshot BuildSnapshot(SnapshotParts parts) const;
+  std::vector<DropSample> NameDrops() const;
+  bool IsSynced() const;
+  // Whether `done` was notified before the timeout and before the agent stops.
+  bool Await(const absl::Notification& done, absl::Duration timeout) const;
+
+  const AgentOptions& options_;
+  EventLoop& loop_;
+  const Clock& clock_;
+  const NoticeSink notice_;
+  const ReadySink ready_;
+  const absl::Time started_at_;
+
+  LoopWake wake_;
+  std::unique_ptr<FileSource> source_;
+  std::unique_ptr<NodeDatapath> node_;
+  std::unique_ptr<Reconciler> reconciler_;
+  std::unique_ptr<ConntrackSweep> sweep_;
+  absl::Status sweep_status_;
+  bool asking_node_ = false;  // the reconciler is being told about the node already
+  bool ready_said_ = false;
+  std::vector<Listener> listeners_;
+  absl::Status listeners_status_;
+  std::vector<ShadowedPort> shadowed_;
+  std::set<std::string> reported_;  // problems and conflicts that have been logged
+  absl::Time last_applied_ = absl::InfinitePast();
+  absl::Time waiting_since_ = absl::InfiniteFuture();
+  std::vector<std::string> serve_problems_;
+  std::list<PendingSync> pending_syncs_;
+  EventLoop::TimerId check_timer_ = 0;
+  EventLoop::TimerId sweep_timer_ = 0;
+  std::atomic<bool> stopping_{false};
+
+  // Last, so that they go first: their threads call what is above.
+  std::unique_ptr<HttpServer> local_;
+  std::unique_ptr<HttpServer> health_;
+  std::unique_ptr<HttpServer> metrics_;
+};
+
+}  // namespace sluice
