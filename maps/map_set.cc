@@ -194,13 +194,13 @@ struct MapSet::Maps {
   absl::Status OpenSlots(const std::string& folder) {
     ASSIGN_OR_RETURN(slots_map, OpenChecked(folder, names::kSlots));
     const std::size_t count = slots_map->shape().max_entries;
-    const std::size_t bytes = count * sizeof(std::uint32_t);
+    const std::size_t bytes = count * sizeof(SlotArray::Cell);
     const std::size_t pages = (bytes + PageSize() - 1) / PageSize();
     absl::StatusOr<Mapping> memory =
         Mapping::Map(slots_map->fd(), pages * PageSize(), PROT_READ | PROT_WRITE, 0);
     if (!memory.ok()) return Annotate(memory.status(), "map sl_slots");
     slots_memory = *std::move(memory);
-    slots.emplace(std::span(static_cast<std::uint32_t*>(slots_memory.memory()), count));
+    slots.emplace(std::span(static_cast<SlotArray::Cell*>(slots_memory.memory()), count));
     return absl::OkStatus();
   }
 };

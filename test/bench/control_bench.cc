@@ -99,15 +99,21 @@ double MillisecondsSince(const Clock& clock, std::uint64_t start_ns) {
   std::exit(1);
 }
 
+// sl_slots as programs see it: not the agent's mapping of it.
+using SlotTable = BpfTable<std::uint32_t, abi::slot>;
+
 // Ends the program unless the service's row leads to exactly the addresses of `slice`.
-void CheckInMaps(const MapSet& maps, int service, const model::EndpointSlice& slice) {
+void CheckInMaps(const MapSet& maps, const SlotTable& slots, int service,
+                 const model::EndpointSlice& slice) {
   const abi::service_key key = AddressKey(*IpAddress::Parse(ClusterIp(service)), 80, IPPROTO_TCP);
   const auto row = maps.services().Lookup(key);
   if (!row.ok() || !row->has_value()) Fail(absl::StrCat("no row of ", ServiceName(service)));
   std::set<std::string> found;
   const abi::slot_range range = (*row)->slots[abi::SL_SCOPE_INTERNAL];
   for (std::uint32_t i = 0; i < range.count; ++i) {
-    const auto backend = maps.backends().Lookup(maps.slots().Read(range.offset + i));
+    const auto slot = slots.Lookup(range.offset + i);
+    if (!slot.ok() || !slot->has_value()) Fail("a slot that is not there");
+    const auto backend = maps.backends().Lookup((*slot)->backend_id);
     if (!backend.ok() || !backend->has_value()) Fail("a slot that leads nowhere");
     const bool usable = ((*backend)->flags & abi::SL_BACKEND_USABLE) != 0;
     if (usable) found.insert(IpAddress::FromAbi((*backend)->address).ToString());
@@ -119,8 +125,11 @@ void CheckInMaps(const MapSet& maps, int service, const model::EndpointSlice& sl
 
 class Bench {
  public:
-  Bench(const Scale& scale, const MapSet& maps)
-      : scale_(scale), maps_(maps), reconciler_(MakeSetup(maps), clock_, Options()) {}
+  Bench(const Scale& scale, const MapSet& maps, const SlotTable& slots)
+      : scale_(scale),
+        maps_(maps),
+        slots_(slots),
+        reconciler_(MakeSetup(maps), clock_, Options()) {}
 
   void ColdStart() {
     const long before_kb = MemoryKb("VmRSS");
@@ -140,7 +149,7 @@ class Bench {
     const double written_ms = MillisecondsSince(clock_, start);
     if (!reconciler_.degraded().empty()) Fail(reconciler_.degraded()[0]);
     for (int service = 0; service < scale_.services; ++service) {
-      CheckInMaps(maps_, service, MakeSlice(scale_, service, 0));
+      CheckInMaps(maps_, slots_, service, MakeSlice(scale_, service, 0));
     }
     std::printf("cold start: %.0f ms (%.0f taking objects in, %.0f to the last of %llu rows)\n",
                 taken_in_ms + written_ms, taken_in_ms, written_ms,
@@ -162,7 +171,7 @@ class Bench {
       reconciler_.SetEndpointSlice(std::move(slice));
       reconciler_.Run();
       times_ms.push_back(MillisecondsSince(clock_, start));
-      CheckInMaps(maps_, service, expected);
+      CheckInMaps(maps_, slots_, service, expected);
     }
     std::sort(times_ms.begin(), times_ms.end());
     const auto percentile = [&](std::size_t p) {
@@ -210,6 +219,7 @@ class Bench {
 
   Scale scale_;
   const MapSet& maps_;
+  const SlotTable& slots_;
   SystemClock clock_;
   Reconciler reconciler_;
 };
@@ -222,8 +232,13 @@ int Run(const Scale& scale) {
   if (!folder.ok()) Fail(folder.status().ToString());
   const absl::StatusOr<MapSet> maps = MapSet::OpenPinned((*folder)->path());
   if (!maps.ok()) Fail(maps.status().ToString());
+  absl::StatusOr<BpfMap> slots_map =
+      BpfMap::OpenPinned(absl::StrCat((*folder)->path(), "/", names::kSlots));
+  if (!slots_map.ok()) Fail(slots_map.status().ToString());
+  const absl::StatusOr<SlotTable> slots = SlotTable::Create(*std::move(slots_map));
+  if (!slots.ok()) Fail(slots.status().ToString());
   std::printf("%d services of %d endpoints\n", scale.services, scale.endpoints);
-  Bench bench(scale, *maps);
+  Bench bench(scale, *maps, *slots);
   bench.ColdStart();
   bench.Changes();
   bench.Restart();

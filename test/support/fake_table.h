@@ -149,7 +149,7 @@ struct FakeMaps {
   FakeTable<std::uint32_t, abi::backend> backends;
   FakeTable<std::uint32_t, abi::backend_stats> backend_stats;
   FakeTable<abi::affinity_key, abi::affinity> affinity;
-  std::vector<std::uint32_t> slot_memory;
+  std::vector<SlotArray::Cell> slot_memory;
   SlotArray slots;
 };
 
