@@ -206,6 +206,10 @@ bool FileSource::Scan() {
   }
   path_status_ = listed.status();
   if (!listed.ok()) return false;
+  // An event may have named what is neither there nor known: a folder, when a file was expected.
+  std::erase_if(to_read_, [&](const std::string& file) {
+    return !listed->contains(file) && !files_.contains(file);
+  });
   for (const std::string& file : *listed) {
     const auto known = files_.find(file);
     const absl::StatusOr<FileStamp> stamp = StampOf(file);
