@@ -200,7 +200,7 @@ static __always_inline int l3_v6_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32
 }
 
 /* A header and a few extensions: what is longer gets no error. */
-enum { IPV6_MAX_QUOTED_HEADERS = 40 + 48 };
+enum { IPV6_MAX_QUOTED_HEADERS = 40 + 16 };
 
 struct l3_v6_error {
 	struct ipv6hdr ip;
