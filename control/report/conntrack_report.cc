@@ -2,14 +2,14 @@
 #include "control/report/conntrack_report.h"
 
 #include <algorithm>
-#include <string_view>
-#include <unordered_map>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 #include "control/report/output.h"
+#include "maps/row_compare.h"
 
 namespace sluice::report {
 namespace {
@@ -74,23 +74,17 @@ FlowReport Describe(const PinnedState& state, const FlowRow& row, std::uint64_t 
   return report;
 }
 
-// The bytes of a key, which std's containers can hash and compare.
-std::string_view BytesOf(const abi::flow& key) {
-  return {reinterpret_cast<const char*>(&key), sizeof(key)};
-}
-
-using RowsByKey = std::unordered_map<std::string_view, const abi::flow_entry*>;
+using RowsByKey = absl::flat_hash_map<abi::flow, const abi::flow_entry*>;
 
 RowsByKey IndexRows(const PinnedState& state) {
   RowsByKey rows;
   rows.reserve(state.flows.size());
-  for (const auto& [key, entry] : state.flows) rows.emplace(BytesOf(key), &entry);
+  for (const auto& [key, entry] : state.flows) rows.emplace(key, &entry);
   return rows;
 }
 
 const abi::flow_entry* FindPartner(const RowsByKey& rows, const FlowRow& row) {
-  const abi::flow partner_key = PartnerKey(row);
-  const auto found = rows.find(BytesOf(partner_key));
+  const auto found = rows.find(PartnerKey(row));
   return found == rows.end() ? nullptr : found->second;
 }
 

@@ -2,22 +2,16 @@
 #include "control/report/map_reader.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <map>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "control/base/status_macros.h"
+#include "maps/row_compare.h"
 
 namespace sluice::report {
 namespace {
-
-std::array<unsigned char, sizeof(abi::flow)> BytesOf(const abi::flow& key) {
-  std::array<unsigned char, sizeof(abi::flow)> bytes;
-  std::memcpy(bytes.data(), &key, sizeof(key));
-  return bytes;
-}
 
 template <typename V>
 absl::Status ReadById(const Table<std::uint32_t, V>& table, std::map<std::uint32_t, V>& to) {
@@ -61,20 +55,20 @@ absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps) {
 absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedState& state) {
   ASSIGN_OR_RETURN(state.flows, flows.Dump());
   std::sort(state.flows.begin(), state.flows.end(),
-            [](const FlowRow& a, const FlowRow& b) { return BytesOf(a.first) < BytesOf(b.first); });
+            [](const FlowRow& a, const FlowRow& b) { return a.first < b.first; });
   return absl::OkStatus();
 }
 
 absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& opening,
                          PinnedState& state) {
   ASSIGN_OR_RETURN(const auto rows, opening.Dump());
-  std::map<std::array<unsigned char, sizeof(abi::flow)>, abi::opening_flow> by_key;
+  std::map<abi::flow, abi::opening_flow> by_key;
   for (const auto& [index, bucket] : rows) {
     for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
       if (bucket.tag[way] == 0) continue;
       abi::opening_flow flow = bucket.flows[way];
       flow.entry.last_seen = bucket.last_seen[way];
-      by_key[BytesOf(flow.key)] = flow;
+      by_key[flow.key] = flow;
     }
   }
   state.opening.clear();
