@@ -170,6 +170,8 @@ absl::StatusOr<SluicedFlags> ParseFlags(int argc, const char* const* argv) {
   SluicedFlags flags;
   FlagTexts texts;
   CLI::App app("Balances Kubernetes services in the kernel of this node.", "sluiced");
+  // A flag given twice has its last value, so that a script may add to a list of flags.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   AddNodeFlags(app, flags.options, texts);
   AddServiceFlags(app, flags.options, texts);
   AddLimitFlags(app, flags.options, texts);

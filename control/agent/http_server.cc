@@ -93,6 +93,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::ListenUnix(const std::st
   if (::chmod(path.c_str(), 0600) != 0) return ErrnoStatus(errno, path);
   routes(*server);
   auto listening = absl::WrapUnique(new HttpServer(std::move(server)));
+  listening->socket_path_ = path;
   listening->Start();
   return listening;
 }
@@ -102,6 +103,7 @@ HttpServer::HttpServer(std::unique_ptr<httplib::Server> server) : server_(std::m
 HttpServer::~HttpServer() {
   server_->stop();
   if (thread_.joinable()) thread_.join();
+  if (!socket_path_.empty()) ::unlink(socket_path_.c_str());  // at worst the next start does it
 }
 
 void HttpServer::Start() {

@@ -30,7 +30,7 @@ class HttpServer {
   // The caller must know that no other process serves it.
   static absl::StatusOr<std::unique_ptr<HttpServer>> ListenUnix(const std::string& path,
                                                                 const Routes& routes);
-  // Stops listening and waits for the handlers that run.
+  // Stops listening, waits for the handlers that run, and removes a unix socket.
   ~HttpServer();
 
  private:
@@ -38,6 +38,7 @@ class HttpServer {
   void Start();
 
   std::unique_ptr<httplib::Server> server_;
+  std::string socket_path_;  // of a unix socket
   std::thread thread_;
 };
 

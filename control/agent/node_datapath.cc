@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
   RETURN_IF_ERROR(CheckSnatPorts(options.snat_ports, ephemeral));
   ASSIGN_OR_RETURN(NodeRecord record, NodeRecord::Open(options.state_dir));
   node->record_ = std::make_unique<NodeRecord>(std::move(record));
+  RETURN_IF_ERROR(WriteBpffsRecord(options.state_dir, options.bpffs));
   RETURN_IF_ERROR(node->Load());
   RETURN_IF_ERROR(node->WriteMeta(clock));
   RETURN_IF_ERROR(node->ReservePorts());

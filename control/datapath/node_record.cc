@@ -61,7 +61,21 @@ absl::Status WriteAll(int fd, const std::string& text) {
   return ::fsync(fd) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "fsync");
 }
 
+// Puts a file with `text` in the place of `path` in one step.
+absl::Status Replace(const std::string& path, const std::string& text) {
+  const std::string fresh = absl::StrCat(path, ".new");
+  const UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoStatus(errno, fresh);
+  RETURN_IF_ERROR(Annotate(WriteAll(fd.get(), text), fresh));
+  if (::rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, path);
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status WriteBpffsRecord(const std::string& state_dir, const std::string& bpffs) {
+  return Replace(absl::StrCat(state_dir, "/bpffs"), absl::StrCat(bpffs, "\n"));
+}
 
 absl::StatusOr<NodeRecord> NodeRecord::Open(const std::string& state_dir) {
   std::error_code error;
@@ -84,11 +98,7 @@ absl::StatusOr<NodeRecord> NodeRecord::Open(const std::string& state_dir) {
 
 absl::Status NodeRecord::Write(const NodeChanges& changes) {
   if (changes == changes_) return absl::OkStatus();
-  const std::string fresh = absl::StrCat(path_, ".new");
-  UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid()) return ErrnoStatus(errno, fresh);
-  RETURN_IF_ERROR(Annotate(WriteAll(fd.get(), ToJson(changes).dump(2)), fresh));
-  if (::rename(fresh.c_str(), path_.c_str()) != 0) return ErrnoStatus(errno, path_);
+  RETURN_IF_ERROR(Replace(path_, ToJson(changes).dump(2)));
   changes_ = changes;
   return absl::OkStatus();
 }

@@ -26,6 +26,10 @@ struct NodeChanges {
   friend bool operator==(const NodeChanges&, const NodeChanges&) = default;
 };
 
+// Leaves the folder of the pins in `<state_dir>/bpffs`, one line: where sluicectl looks when no
+// agent runs that could tell. `state_dir` must exist.
+absl::Status WriteBpffsRecord(const std::string& state_dir, const std::string& bpffs);
+
 // Thread: loop only.
 class NodeRecord {
  public:
