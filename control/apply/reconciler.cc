@@ -237,7 +237,10 @@ void Reconciler::AfterRound(const Round& round) {
     RequestRun(blocked_until_ns_);
     return;
   }
-  for (const ServicePortName& name : dirty_) refused_.erase(name);
+  std::map<ServicePortName, absl::Status> refused_before;
+  for (const ServicePortName& name : dirty_) {
+    if (auto before = refused_.extract(name)) refused_before.insert(std::move(before));
+  }
   dirty_.clear();
   if (plan_all_ && verify_at_ns_ == kNever) verify_at_ns_ = Now() + Ns(options_.verify_interval);
   plan_all_ = false;
@@ -252,8 +255,8 @@ void Reconciler::AfterRound(const Round& round) {
   sync_state_ = SyncState::kSynced;  // all that fits is there: degraded() tells of the rest
   counters_.refused_services += round.refused.size();
   for (const RefusedService& refused : round.refused) {
-    const bool is_news = refused_.insert_or_assign(refused.name, refused.status).second;
-    if (is_news) {
+    refused_.insert_or_assign(refused.name, refused.status);
+    if (!refused_before.contains(refused.name)) {
       spdlog::error("service {}/{}: {}; it stays as it was", refused.name.name_space,
                     refused.name.name, std::string(refused.status.message()));
     }

@@ -75,18 +75,19 @@ void MapState::AdoptSlots(MapRows& rows) {
   std::set<RangeKey> named;
   for (const auto& [key, row] : rows.services) {
     for (const abi::slot_range& range : row.slots) {
-      if (IsSet(range)) named.emplace(range.offset, range.count);
+      // One that ends outside of the map no agent wrote: it gets a new one, and takes up nothing.
+      const std::uint64_t end = std::uint64_t{range.offset} + range.count;
+      if (IsSet(range) && end <= rows.slots.size()) named.emplace(range.offset, range.count);
     }
   }
-  // Ranges that end past what is there or that share slots are nobody's: their rows get new ones,
-  // and the slots stay out of use.
+  // Ranges that share slots are nobody's: their rows get new ones, and the slots stay out of use.
   std::uint64_t end = 0;  // of the ranges before
   for (auto it = named.begin(); it != named.end(); ++it) {
     const auto& [offset, count] = *it;
     const std::uint64_t range_end = std::uint64_t{offset} + count;
     const auto next = std::next(it);
     const bool overlaps = offset < end || (next != named.end() && next->first < range_end);
-    if (!overlaps && range_end <= rows.slots.size()) ranges_.emplace(*it, 0);
+    if (!overlaps) ranges_.emplace(*it, 0);
     slot_allocator_.Take({offset, count});
     end = std::max(end, range_end);
   }
