@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the benchmark times: one case is one kind of packet through one program, checked first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "test/bench/bench_kernel.h"
+#include "test/bench/bench_report.h"
+#include "test/bench/bench_scenario.h"
+
+namespace sluice::bench {
+
+struct Effort {
+  int rounds = 9;
+  double milliseconds = 20;  // of one timing
+};
+
+struct Case {
+  std::string name = {};
+  std::string program = {};
+  std::string floor = {};
+  const char* device = "";
+  Turn turn = Turn::kRepeat;
+  std::vector<Bytes> frames = {};
+  std::vector<Bytes> expected = {};      // of the same flows; empty: only checksums are checked
+  std::vector<Bytes> floor_frames = {};  // empty: the same as `frames`
+  int verdict = 0;
+  bool counted = true;  // the service's counters grow with each packet
+  double budget = 0;
+};
+
+class CaseRunner {
+ public:
+  CaseRunner(BenchKernel& kernel, Scenario& scenario, const Effort& effort)
+      : kernel_(kernel), scenario_(scenario), effort_(effort) {}
+
+  // Established flows [0, flows), both directions, both sides; and packets of no service.
+  std::vector<Case> EstablishedCases(std::uint32_t flows) const;
+  // First packets; the tables must have been filled.
+  std::vector<Case> NewCases() const;
+
+  // Checks what comes out, counts calls, then times in rounds that alternate between wrapper,
+  // floor and program. Errors: FAILED_PRECONDITION when a packet comes out wrong or is not counted.
+  absl::StatusOr<Measurement> Run(const Case& one);
+  // The first acknowledgment of flows that were answered: from sl_opening to sl_flows.
+  absl::StatusOr<Measurement> RunPromotion();
+
+ private:
+  absl::Status Check(const Case& one, std::uint32_t ifindex);
+  absl::StatusOr<std::uint32_t> PacketsFor(const Case& one, std::uint32_t ifindex);
+
+  BenchKernel& kernel_;
+  Scenario& scenario_;
+  Effort effort_;
+};
+
+}  // namespace sluice::bench

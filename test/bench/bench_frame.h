@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the benchmark's program and its wrapper in the kernel agree on. */
+#pragma once
+
+#include <linux/types.h>
+
+enum {
+	BENCH_MAX_FLOWS = 64000,
+	/* One for the program under test, one for the floor where it runs on other frames. */
+	BENCH_FRAME_SETS = 2,
+	/* Ethernet, IPv6 and TCP are 74 bytes. */
+	BENCH_HEADER_SIZE = 80,
+	BENCH_FRAME_SIZE = 128,
+};
+
+/* One cache line pair a flow; only the headers are read. */
+struct bench_frame {
+	__u64 words[BENCH_FRAME_SIZE / 8];
+};

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a packet costs in the datapath, as a multiple of what it must cost at least (floor.bpf.c),
+// measured in one run with rounds that alternate. DESIGN.md says what the figures mean and do not.
+#include <bpf/bpf.h>
+#include <sched.h>
+
+#include <array>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include <CLI/CLI.hpp>
+
+#include "control/base/errno_status.h"
+#include "control/base/status_macros.h"
+#include "test/bench/bench_cases.h"
+#include "test/bench/bench_kernel.h"
+#include "test/bench/bench_report.h"
+#include "test/bench/bench_scenario.h"
+#include "test/support/netns.h"
+
+namespace sluice::bench {
+namespace {
+
+// Moving to another CPU in mid-run would be measured as a cold cache.
+absl::Status StayOnThisCpu() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(static_cast<std::size_t>(sched_getcpu()), &cpus);
+  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) return ErrnoStatus(errno, "pin to a CPU");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ProgramSize>> ProgramSizes(const BenchKernel& kernel) {
+  std::vector<ProgramSize> sizes;
+  const auto add = [&sizes](const std::string& name, int fd) -> absl::Status {
+    bpf_prog_info facts{};
+    __u32 length = sizeof(facts);
+    if (bpf_obj_get_info_by_fd(fd, &facts, &length) != 0) return ErrnoStatus(errno, name);
+    sizes.push_back({name, facts.xlated_prog_len / sizeof(bpf_insn), facts.verified_insns});
+    return absl::OkStatus();
+  };
+  for (const char* name : {"sl_from_pod", "sl_to_pod", "sl_from_net", "sl_to_net"}) {
+    RETURN_IF_ERROR(add(name, kernel.datapath_program(name)));
+  }
+  for (const char* name : {"floor_next", "floor_redirect", "floor_parse"}) {
+    RETURN_IF_ERROR(add(name, kernel.floor_program(name)));
+  }
+  return sizes;
+}
+
+// One cluster, in tables of its own so that nothing of another is in them.
+absl::Status MeasureCluster(bool v6, std::uint32_t services,
+                            const std::vector<std::uint32_t>& flow_counts, const Effort& effort,
+                            Report& report) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<BenchKernel> kernel, BenchKernel::Create());
+  if (report.programs.empty()) {
+    ASSIGN_OR_RETURN(report.programs, ProgramSizes(*kernel));
+  }
+  Scenario scenario(*kernel, v6, services);
+  CaseRunner runner(*kernel, scenario, effort);
+  RETURN_IF_ERROR(scenario.WriteServices());
+  std::uint32_t written = 0;
+  for (const std::uint32_t flows : flow_counts) {
+    RETURN_IF_ERROR(scenario.WriteFlows(written, flows));
+    written = flows;
+    for (const Case& one : runner.EstablishedCases(flows)) {
+      absl::StatusOr<Measurement> measured = runner.Run(one);
+      if (!measured.ok()) return Annotate(measured.status(), one.name);
+      report.measurements.push_back(*std::move(measured));
+    }
+  }
+  ASSIGN_OR_RETURN(Measurement promotion, runner.RunPromotion());
+  report.measurements.push_back(std::move(promotion));
+  RETURN_IF_ERROR(scenario.FillFlows());
+  for (const Case& one : runner.NewCases()) {
+    absl::StatusOr<Measurement> measured = runner.Run(one);
+    if (!measured.ok()) return Annotate(measured.status(), one.name);
+    report.measurements.push_back(*std::move(measured));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Report> MeasureAll(const Effort& effort) {
+  RETURN_IF_ERROR(StayOnThisCpu());
+  ASSIGN_OR_RETURN(const std::unique_ptr<testing::NetNs> net, testing::NetNs::Create());
+  RETURN_IF_ERROR(BuildNetwork(*net));
+  Report report{.machine = ThisMachine(SLUICE_SOURCE_DIR),
+                .rounds = static_cast<std::uint32_t>(effort.rounds)};
+  for (const std::uint32_t services : {1u, 1000u, 10000u}) {
+    RETURN_IF_ERROR(MeasureCluster(false, services, {1, 1000, 64000}, effort, report));
+  }
+  RETURN_IF_ERROR(MeasureCluster(true, 1000, {1000}, effort, report));
+  return report;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Nanoseconds, lookups and instructions of the datapath's programs");
+  bool json = false;
+  bool quick = false;
+  app.add_flag("--json", json, "print JSON instead of a table");
+  app.add_flag("--quick", quick, "fewer and shorter rounds");
+  CLI11_PARSE(app, argc, argv);
+  const absl::StatusOr<Report> report =
+      MeasureAll(quick ? Effort{.rounds = 3, .milliseconds = 4} : Effort{});
+  if (!report.ok()) {
+    std::cerr << report.status() << "\n";
+    return 1;
+  }
+  json ? PrintJson(*report, std::cout) : PrintTable(*report, std::cout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace sluice::bench
+
+int main(int argc, char** argv) { return sluice::bench::Main(argc, argv); }
