@@ -3,8 +3,7 @@
 
 #include <utility>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "control/model/stable_bytes.h"
 
 namespace sluice {
 namespace {
@@ -22,19 +21,6 @@ void DropWhatSaysNothing(Object& object) {
   object.DiscardUnknownFields();
   object.mutable_metadata()->clear_resource_version();
   object.mutable_metadata()->mutable_annotations()->erase(kLastAppliedAnnotation);
-}
-
-// Equal objects give equal bytes: maps are written in the order of their keys.
-std::string Pack(const google::protobuf::Message& object) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  {
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    object.SerializeToCodedStream(&coded);
-  }
-  bytes.shrink_to_fit();
-  return bytes;
 }
 
 // The keys of entries that were not set in `epoch`.
@@ -60,7 +46,7 @@ void ClusterState::SetService(model::Service service) {
   const ObjectName name = NameOf(service);
   const auto [it, is_new] = services_.try_emplace(name);
   it->second.epoch = epoch_;
-  std::string bytes = Pack(service);
+  std::string bytes = SerializeStable(service);
   if (!is_new && bytes == it->second.bytes) return;
   it->second.bytes = std::move(bytes);
   TouchService(name.name_space, name.name);
@@ -76,7 +62,7 @@ void ClusterState::SetEndpointSlice(model::EndpointSlice slice) {
   const auto [it, is_new] = slices_.try_emplace(name);
   PackedSlice& packed = it->second;
   packed.epoch = epoch_;
-  std::string bytes = Pack(slice);
+  std::string bytes = SerializeStable(slice);
   if (!is_new && bytes == packed.bytes) return;
   // The label may have moved it from one Service to another: both are touched.
   if (!is_new) Unlink(name, packed.service);
@@ -113,7 +99,7 @@ void ClusterState::SetNode(model::Node node) {
   const std::string name = node.metadata().name();
   const auto [it, is_new] = nodes_.try_emplace(name);
   it->second.epoch = epoch_;
-  if (!is_new && Pack(it->second.node) == Pack(node)) return;
+  if (!is_new && SerializeStable(it->second.node) == SerializeStable(node)) return;
   it->second.node = std::move(node);
   TouchNode(name);
 }

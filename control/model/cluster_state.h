@@ -31,7 +31,8 @@ struct ObjectName {
   friend auto operator<=>(const ObjectName&, const ObjectName&) = default;
 };
 
-// The Service that `slice` belongs to, whether or not it exists; an empty name when it has no label.
+// The Service that `slice` belongs to, whether or not it exists; an empty name when it has no
+// label.
 ObjectName ServiceOf(const model::EndpointSlice& slice);
 
 // Which Services have to be computed anew.
@@ -44,10 +45,10 @@ struct Changes {
 
 // Objects are stored without metadata.resourceVersion, unknown fields and kubectl's copy of the
 // manifest, which say nothing about traffic: an object that differs only there is no change.
-// Services and slices are kept serialized, a fifth of the size that they have as messages (DESIGN.md
-// has the figures), and made into messages when asked for.
-// Thread: loop only, also for const functions. Cost: logarithmic in the objects, and linear in the
-// size of those that are set or handed out, unless said.
+// Services and slices are kept serialized, a fifth of the size that they have as messages
+// (DESIGN.md has the figures), and made into messages when asked for. Thread: loop only, also for
+// const functions. Cost: logarithmic in the objects, and linear in the size of those that are set
+// or handed out, unless said.
 class ClusterState {
  public:
   // `own_node`: the name of the Node that this agent runs on.
@@ -96,7 +97,7 @@ class ClusterState {
 
  private:
   struct PackedService {
-    std::string bytes;  // serialized; equal for equal Services
+    std::string bytes;        // serialized; equal for equal Services
     std::uint64_t epoch = 0;  // of the last Set
   };
   struct PackedSlice {

@@ -50,8 +50,8 @@ absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
     }
     return address;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", ToAbsl(text), "\" is not an IP address (IPv4 without leading zeros, or IPv6)"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", ToAbsl(text), "\" is not an IP address (IPv4 without leading zeros, or IPv6)"));
 }
 
 IpAddress IpAddress::FromAbi(const abi::addr& addr) {

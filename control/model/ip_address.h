@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+
 #include "maps/abi.h"
 
 namespace sluice {

@@ -12,11 +12,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
 #include "control/source/file_reader.h"
-#include "nlohmann/json.hpp"
 
 namespace sluice {
 namespace {
@@ -40,13 +41,14 @@ absl::StatusOr<std::uint16_t> PortOf(const json& value) {
 absl::StatusOr<Allocation> AllocationOf(const json& value) {
   if (!value.is_object()) return Corrupt("an allocation is not an object");
   Allocation allocation;
-  for (const auto& [field, slot] : {std::pair{"ipv4", &allocation.v4},
-                                    std::pair{"ipv6", &allocation.v6}}) {
+  for (const auto& [field, slot] :
+       {std::pair{"ipv4", &allocation.v4}, std::pair{"ipv6", &allocation.v6}}) {
     if (!value.contains(field)) continue;
     if (!value[field].is_string()) return Corrupt("an address is not a string");
     const absl::StatusOr<IpAddress> address = IpAddress::Parse(value[field].get<std::string>());
     if (!address.ok()) return Corrupt("an address does not parse");
-    if (address->is_v4() != (slot == &allocation.v4)) return Corrupt("an address's family is wrong");
+    if (address->is_v4() != (slot == &allocation.v4))
+      return Corrupt("an address's family is wrong");
     *slot = *address;
   }
   if (value.contains("nodePorts")) {

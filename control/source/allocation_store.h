@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+
 #include "control/model/cluster_state.h"
 #include "control/model/ip_address.h"
 
@@ -21,9 +22,7 @@ struct Allocation {
   std::map<std::string, std::uint16_t> node_ports;  // "80/TCP" -> port
   std::uint16_t health_check_node_port = 0;         // 0: none
 
-  bool empty() const {
-    return !v4 && !v6 && node_ports.empty() && health_check_node_port == 0;
-  }
+  bool empty() const { return !v4 && !v6 && node_ports.empty() && health_check_node_port == 0; }
   friend bool operator==(const Allocation&, const Allocation&) = default;
 };
 

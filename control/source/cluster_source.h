@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+
 #include "control/model/endpoint_slice.pb.h"
 #include "control/model/node.pb.h"
 #include "control/model/service.pb.h"

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/unique_fd.h"
 
@@ -29,9 +30,9 @@ FileStamp StampFrom(const struct stat& status) {
 }
 
 absl::Status TooLong(const std::string& path, std::uint64_t size, std::size_t max_bytes) {
-  return absl::OutOfRangeError(
-      absl::StrCat(path, " has ", size, " bytes, more than the ", max_bytes,
-                   " that are read: split it into several files"));
+  return absl::OutOfRangeError(absl::StrCat(path, " has ", size, " bytes, more than the ",
+                                            max_bytes,
+                                            " that are read: split it into several files"));
 }
 
 // Appends to `text` up to the file's end.

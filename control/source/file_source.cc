@@ -14,6 +14,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -26,7 +27,7 @@ constexpr char kAllocationsFile[] = "/allocations.json";
 constexpr absl::Duration kStampResolution = absl::Milliseconds(100);
 // The most problems of one file that are told; the rest is a number.
 constexpr std::size_t kMaxReports = 100;
-constexpr std::size_t kManyObjects = 1000;
+constexpr std::size_t kManyBytes = std::size_t{1} << 20;
 // How many times `quiet` a stream of changes can hold a deletion up.
 constexpr int kMaxQuietTimes = 10;
 
@@ -54,9 +55,8 @@ absl::Status CheckConfig(const FileSourceOptions& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("the path of the manifests is empty");
   const ServiceDefaultsConfig& defaults = options.defaults;
   if (defaults.min_node_port == 0 || defaults.min_node_port > defaults.max_node_port) {
-    return absl::InvalidArgumentError(absl::StrCat("no range of node ports: ",
-                                                   defaults.min_node_port, "-",
-                                                   defaults.max_node_port));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "no range of node ports: ", defaults.min_node_port, "-", defaults.max_node_port));
   }
   const std::vector<IpPrefix>& cidrs = defaults.service_cidrs;
   if (cidrs.size() > 2 || (cidrs.size() == 2 && cidrs[0].is_v4() == cidrs[1].is_v4())) {
@@ -77,8 +77,8 @@ absl::StatusOr<std::unique_ptr<FileSource>> FileSource::Create(FileSourceOptions
   if (!options.state_dir.empty()) {
     remembered = LoadAllocations(options.state_dir + kAllocationsFile);
   }
-  return std::unique_ptr<FileSource>(new FileSource(std::move(options), loop, clock,
-                                                    std::move(watch), std::move(remembered)));
+  return std::unique_ptr<FileSource>(
+      new FileSource(std::move(options), loop, clock, std::move(watch), std::move(remembered)));
 }
 
 FileSource::FileSource(FileSourceOptions options, EventLoop& loop, const Clock& clock,
@@ -214,8 +214,7 @@ bool FileSource::Scan() {
     const auto known = files_.find(file);
     const absl::StatusOr<FileStamp> stamp = StampOf(file);
     const bool same = known != files_.end() && known->second.status.ok() &&
-                      !known->second.stamp_is_recent && stamp.ok() &&
-                      *stamp == known->second.stamp;
+                      !known->second.stamp_is_recent && stamp.ok() && *stamp == known->second.stamp;
     if (!same) to_read_.insert(file);
   }
   for (const auto& [file, unused] : files_) {
@@ -231,10 +230,10 @@ void FileSource::Turn(Removals removals) {
   if (look && !Scan()) {
     // Nothing is known of any file: all stays as it is.
     to_read_.clear();
-    if (Publish(options_.path,
-                {{options_.path,
-                  absl::StrCat("cannot be read: ", path_status_.message(),
-                               "; what it said before stays in force until it can")}})) {
+    if (Publish(
+            options_.path,
+            {{options_.path, absl::StrCat("cannot be read: ", path_status_.message(),
+                                          "; what it said before stays in force until it can")}})) {
       ++generation_;
     }
     return;
@@ -247,12 +246,11 @@ void FileSource::Turn(Removals removals) {
     batch.read_again.erase(batch.read_again.begin());
     if (!IsBeingWritten(file)) ReadOne(file, removals, batch);
   }
-  const std::size_t said = batch.objects.size();
   if (Apply(batch)) ++generation_;
   batch.objects.clear();
-  // Messages are many times the size of what is kept of them, in pieces too small for free() to
-  // give back.
-  if (said >= kManyObjects) ::malloc_trim(0);
+  // What was read takes several times the memory of what is kept of it, in pieces too small for
+  // free() to give back.
+  if (batch.bytes_read >= kManyBytes) ::malloc_trim(0);
   MaybeSync();
   ArmQuietTimer();
 }
@@ -277,9 +275,10 @@ void FileSource::ReadOne(const std::string& file, Removals removals, Batch& batc
   record.status = text.status();
   batch.problems_of.insert(file);
   if (!text.ok()) return;  // what it said before stays
+  batch.bytes_read += text->text.size();
   record.stamp = text->stamp;
-  const absl::Time modified = absl::FromUnixNanos(
-      std::max(text->stamp.modified_ns, text->stamp.changed_ns));
+  const absl::Time modified =
+      absl::FromUnixNanos(std::max(text->stamp.modified_ns, text->stamp.changed_ns));
   record.stamp_is_recent = clock_.Now() - modified < kStampResolution;
   ManifestChanges changes = manifests_.SetText(file, text->text, removals);
   record.removals_wait = changes.removals_wait;
@@ -290,7 +289,8 @@ void FileSource::ReadOne(const std::string& file, Removals removals, Batch& batc
 void FileSource::Merge(ManifestChanges changes, Batch& batch) {
   for (ObjectKey& key : changes.removed) batch.objects[std::move(key)] = std::nullopt;
   for (ManifestObject& object : changes.set) {
-    batch.objects[std::move(object.key)] = std::move(object.message);
+    ObjectKey key = object.key;
+    batch.objects[std::move(key)] = std::move(object);
   }
   batch.problems_of.merge(changes.problems_of);
   batch.read_again.merge(changes.read_again);
@@ -299,30 +299,40 @@ void FileSource::Merge(ManifestChanges changes, Batch& batch) {
 // Says everything in `batch` to the sink; whether there was anything.
 bool FileSource::Apply(Batch& batch) {
   bool changed = !batch.objects.empty();
-  for (auto& [key, message] : batch.objects) {
-    const ObjectName name{key.name_space, key.name};
-    if (!message.has_value()) {
-      if (key.kind == ObjectKind::kService) {
-        defaults_.Remove(name);
-        sink_->DeleteService(name.name_space, name.name);
-      }
-      if (key.kind == ObjectKind::kEndpointSlice) {
-        sink_->DeleteEndpointSlice(name.name_space, name.name);
-      }
-      if (key.kind == ObjectKind::kNode) sink_->DeleteNode(name.name);
-    } else if (auto* slice = std::get_if<model::EndpointSlice>(&*message)) {
-      FillEndpointSlice(*slice);
-      sink_->SetEndpointSlice(std::move(*slice));
-    } else if (auto* node = std::get_if<model::Node>(&*message)) {
-      sink_->SetNode(std::move(*node));
+  for (const auto& [key, object] : batch.objects) {
+    if (object.has_value()) {
+      SayObject(Unpack(*object));
     } else {
-      defaults_.Set(std::get<model::Service>(*message));
+      SayDeleted(key);
     }
   }
   changed |= SayServices();
   CollectComplaints(batch);
   for (const std::string& file : batch.problems_of) changed |= Publish(file, ReportsOf(file));
   return changed;
+}
+
+void FileSource::SayObject(ObjectMessage message) {
+  if (auto* slice = std::get_if<model::EndpointSlice>(&message)) {
+    FillEndpointSlice(*slice);
+    sink_->SetEndpointSlice(std::move(*slice));
+  } else if (auto* node = std::get_if<model::Node>(&message)) {
+    sink_->SetNode(std::move(*node));
+  } else {
+    defaults_.Set(std::get<model::Service>(message));  // said by SayServices
+  }
+}
+
+void FileSource::SayDeleted(const ObjectKey& key) {
+  switch (key.kind) {
+    case ObjectKind::kService:
+      defaults_.Remove({key.name_space, key.name});
+      return sink_->DeleteService(key.name_space, key.name);
+    case ObjectKind::kEndpointSlice:
+      return sink_->DeleteEndpointSlice(key.name_space, key.name);
+    case ObjectKind::kNode:
+      return sink_->DeleteNode(key.name);
+  }
 }
 
 // Sets Services, completed. What they were given is on disk before anyone hears of it.
@@ -368,9 +378,9 @@ bool FileSource::PublishStore() {
     reports.push_back({path, std::string(remembered_status_.message())});
   }
   if (!save_status_.ok()) {
-    reports.push_back({path, absl::StrCat("given cluster addresses and node ports cannot be kept: ",
-                                          save_status_.message(),
-                                          "; some may change with the next restart")});
+    reports.push_back(
+        {path, absl::StrCat("given cluster addresses and node ports cannot be kept: ",
+                            save_status_.message(), "; some may change with the next restart")});
   }
   return Publish(path, std::move(reports));
 }
@@ -385,8 +395,8 @@ std::vector<FileSource::Report> FileSource::ReportsOf(const std::string& file) c
   const std::vector<ManifestProblem> problems = manifests_.Problems(file);
   for (const ManifestProblem& problem : problems) {
     if (reports.size() >= kMaxReports) {
-      reports.push_back({file, absl::StrCat("has ", problems.size() - kMaxReports,
-                                            " more problems")});
+      reports.push_back(
+          {file, absl::StrCat("has ", problems.size() - kMaxReports, " more problems")});
       break;
     }
     reports.push_back({problem.object.empty() ? file : problem.object,
@@ -417,19 +427,19 @@ bool FileSource::Publish(const std::string& origin, std::vector<Report> reports)
 void FileSource::MaybeSync() {
   if (synced_) return;
   // A file that could not be read may hold anything: programming without it would delete that.
-  const bool whole = writing_.empty() &&
-                     std::all_of(files_.begin(), files_.end(), [](const auto& file) {
-                       return file.second.status.ok() || IsOfTheFile(file.second.status);
-                     });
+  const bool whole =
+      writing_.empty() && std::all_of(files_.begin(), files_.end(), [](const auto& file) {
+        return file.second.status.ok() || IsOfTheFile(file.second.status);
+      });
   if (!whole) return;
   synced_ = true;
   sink_->Synced();
 }
 
 void FileSource::ArmQuietTimer() {
-  const bool waits = !writing_.empty() ||
-                     std::any_of(files_.begin(), files_.end(),
-                                 [](const auto& file) { return file.second.removals_wait; });
+  const bool waits =
+      !writing_.empty() || std::any_of(files_.begin(), files_.end(),
+                                       [](const auto& file) { return file.second.removals_wait; });
   if (!waits) return;
   const std::uint64_t now = clock_.MonotonicNs();
   if (waiting_since_ns_ == 0) waiting_since_ns_ = now;

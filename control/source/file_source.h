@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "control/base/clock.h"
 #include "control/base/event_loop.h"
 #include "control/source/cluster_source.h"
@@ -86,9 +87,10 @@ class FileSource final : public ClusterSource {
   };
   // What one turn does to the cluster.
   struct Batch {
-    std::map<ObjectKey, std::optional<ObjectMessage>> objects;  // nothing: deleted
+    std::map<ObjectKey, std::optional<ManifestObject>> objects;  // nothing: deleted
     std::set<std::string> problems_of;
     std::set<std::string> read_again;
+    std::size_t bytes_read = 0;
   };
 
   FileSource(FileSourceOptions options, EventLoop& loop, const Clock& clock, FolderWatch watch,
@@ -104,6 +106,8 @@ class FileSource final : public ClusterSource {
   void ReadOne(const std::string& file, Removals removals, Batch& batch);
   static void Merge(ManifestChanges changes, Batch& batch);
   bool Apply(Batch& batch);
+  void SayObject(ObjectMessage message);
+  void SayDeleted(const ObjectKey& key);
   bool SayServices();
   void CollectComplaints(Batch& batch);
   bool SaveAllocations();

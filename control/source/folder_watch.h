@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/unique_fd.h"
 
 namespace sluice {
@@ -20,9 +21,7 @@ struct FolderEvents {
   bool rescan = false;            // anything may have changed
   bool folder_changed = false;    // the folder itself went, came or was replaced: Arm again
 
-  bool empty() const {
-    return touched.empty() && writing.empty() && !rescan && !folder_changed;
-  }
+  bool empty() const { return touched.empty() && writing.empty() && !rescan && !folder_changed; }
 };
 
 // Watches one folder and, in the folder above, the folder's own name: so that one that is removed

@@ -138,10 +138,10 @@ KindVerdict JudgeKind(std::string_view api_version, std::string_view kind, bool 
               absl::StrCat("apiVersion ", shown_version, " is not read: write apiVersion: ", right),
               own.use};
     }
-    return {KindUse::kUnknown, "",
-            absl::StrCat("kind ", shown_kind, " of apiVersion ", shown_version,
-                         " is not known; for a ", shown_kind, " of Kubernetes write apiVersion: ",
-                         right)};
+    return {
+        KindUse::kUnknown, "",
+        absl::StrCat("kind ", shown_kind, " of apiVersion ", shown_version, " is not known; for a ",
+                     shown_kind, " of Kubernetes write apiVersion: ", right)};
   }
   if (kind == "Endpoints") {
     return {KindUse::kUnknown, "",
@@ -159,7 +159,8 @@ KindVerdict JudgeKind(std::string_view api_version, std::string_view kind, bool 
             own.use};
   }
   return {KindUse::kUnknown, "",
-          absl::StrCat("kind ", shown_kind, " is not known: Service, EndpointSlice, Node and lists "
+          absl::StrCat("kind ", shown_kind,
+                       " is not known: Service, EndpointSlice, Node and lists "
                        "of them are read")};
 }
 

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
+#include "control/model/stable_bytes.h"
 #include "control/source/known_kinds.h"
 #include "control/source/message_reader.h"
 #include "control/source/object_check.h"
@@ -23,8 +25,8 @@ absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size
 
 bool IsSeparator(std::string_view text, std::size_t at) {
   if (text.substr(at, 3) != "---") return false;
-  return at + 3 == text.size() || std::string_view(" \t\r\n").find(text[at + 3]) !=
-                                      std::string_view::npos;
+  return at + 3 == text.size() ||
+         std::string_view(" \t\r\n").find(text[at + 3]) != std::string_view::npos;
 }
 
 // Whether nothing but comments, blanks and %-directives is there: such a head belongs to the
@@ -99,8 +101,9 @@ void DocumentReader::Unnamed(Id object, std::string_view kind, std::string messa
 
 void DocumentReader::ReadObject(Id object, std::string_view list_kind, int list_depth) {
   if (tree_.kind(object) != ValueKind::kMapping) {
-    return Unnamed(object, "", "is not an object: expected a mapping with apiVersion, kind and "
-                               "metadata");
+    return Unnamed(object, "",
+                   "is not an object: expected a mapping with apiVersion, kind and "
+                   "metadata");
   }
   std::string_view kind = ScalarOf(tree_, tree_.Find(object, "kind"));
   if (kind.empty()) kind = list_kind;
@@ -185,7 +188,7 @@ void DocumentReader::ReadAs(Id object) {
     }
   }
   if (problems.empty()) {
-    part_.objects.push_back({std::move(key), tree_.line(object), std::move(message)});
+    part_.objects.push_back({std::move(key), tree_.line(object), SerializeStable(message)});
     return;
   }
   if (named) part_.rejected.push_back(std::move(key));
@@ -210,6 +213,15 @@ std::string ToString(const ObjectKey& key) {
   const absl::string_view kind = ToAbsl(KindName(key.kind));
   if (key.kind == ObjectKind::kNode) return absl::StrCat(kind, " ", key.name);
   return absl::StrCat(kind, " ", key.name_space, "/", key.name);
+}
+
+ObjectMessage Unpack(const ManifestObject& object) {
+  ObjectMessage message;
+  if (object.key.kind == ObjectKind::kEndpointSlice) message.emplace<model::EndpointSlice>();
+  if (object.key.kind == ObjectKind::kNode) message.emplace<model::Node>();
+  // Bytes that ParseManifest made: they do parse.
+  std::visit([&](google::protobuf::Message& each) { each.ParseFromString(object.bytes); }, message);
+  return message;
 }
 
 std::vector<ManifestChunk> SplitManifest(std::string_view text) {
@@ -249,9 +261,9 @@ ManifestPart ParseManifest(const ManifestChunk& chunk) {
       name = DocumentReader(parsed.broken, part).NameOf(parsed.broken.root(), kind);
     }
     part.has_unnamed_failure = true;
-    part.problems.push_back({std::move(name), parsed.error.line,
-                             absl::StrCat("is not YAML (column ", parsed.error.column, "): ",
-                                          parsed.error.message)});
+    part.problems.push_back(
+        {std::move(name), parsed.error.line,
+         absl::StrCat("is not YAML (column ", parsed.error.column, "): ", parsed.error.message)});
   }
   return part;
 }

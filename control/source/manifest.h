@@ -35,11 +35,15 @@ std::string ToString(const ObjectKey& key);
 
 using ObjectMessage = std::variant<model::Service, model::EndpointSlice, model::Node>;
 
+// Held serialized: as a message it is several times as large, and a file has many.
 struct ManifestObject {
   ObjectKey key;
   std::uint32_t line = 0;  // where it begins
-  ObjectMessage message;   // metadata.namespace filled in
+  std::string bytes;       // of its message, the same for equal messages; see Unpack
 };
+
+// The object's message, metadata.namespace filled in.
+ObjectMessage Unpack(const ManifestObject& object);
 
 struct ManifestProblem {
   std::string object;  // as ToString(), or empty when what it is could not be read

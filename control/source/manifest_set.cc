@@ -2,34 +2,15 @@
 #include "control/source/manifest_set.h"
 
 #include <algorithm>
-#include <variant>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
 namespace sluice {
 namespace {
 
 std::uint64_t HashOf(std::string_view text) {
   return absl::HashOf(absl::string_view(text.data(), text.size()));
-}
-
-// Equal messages hash equally, also those with maps.
-std::uint64_t HashOf(const ObjectMessage& object) {
-  return std::visit(
-      [](const google::protobuf::Message& message) {
-        std::string bytes;
-        {
-          google::protobuf::io::StringOutputStream stream(&bytes);
-          google::protobuf::io::CodedOutputStream coded(&stream);
-          coded.SetSerializationDeterministic(true);
-          message.SerializeToCodedStream(&coded);
-        }
-        return HashOf(std::string_view(bytes));
-      },
-      object);
 }
 
 void Shift(std::uint32_t& line, std::uint32_t from, std::uint32_t to) { line += to - from; }
@@ -47,7 +28,7 @@ ManifestSet::Chunk ManifestSet::Digest(const ManifestChunk& chunk, std::uint64_t
   digest.ignored = std::move(part.ignored);
   digest.has_unnamed_failure = part.has_unnamed_failure;
   for (const ManifestObject& object : part.objects) {
-    digest.objects.push_back({object.key, object.line, HashOf(object.message)});
+    digest.objects.push_back({object.key, object.line, HashOf(object.bytes)});
   }
   return digest;
 }
@@ -62,8 +43,7 @@ void ManifestSet::Collect(ManifestPart& part, Messages& messages) {
 // The chunks of `text`: those of `old` that are still the same, at their new lines, and the others
 // parsed, their messages into `messages`.
 std::vector<ManifestSet::Chunk> ManifestSet::ReadChunks(std::vector<Chunk> old,
-                                                        std::string_view text,
-                                                        Messages& messages) {
+                                                        std::string_view text, Messages& messages) {
   std::unordered_multimap<std::uint64_t, Chunk> known;
   for (Chunk& chunk : old) known.emplace(chunk.hash, std::move(chunk));
   std::vector<Chunk> chunks;
@@ -91,8 +71,7 @@ std::vector<ManifestSet::Chunk> ManifestSet::ReadChunks(std::vector<Chunk> old,
 }
 
 // What the file's chunks claim; notes objects that they hold twice.
-std::map<ObjectKey, ManifestSet::Claim> ManifestSet::ClaimsOf(File& file,
-                                                              const std::string& name) {
+std::map<ObjectKey, ManifestSet::Claim> ManifestSet::ClaimsOf(File& file, const std::string& name) {
   std::map<ObjectKey, Claim> claims;
   file.repeats.clear();
   for (const Chunk& chunk : file.chunks) {

@@ -27,11 +27,11 @@ enum class Removals : std::uint8_t {
 };
 
 struct ManifestChanges {
-  std::vector<ManifestObject> set;     // new or different
+  std::vector<ManifestObject> set;  // new or different
   std::vector<ObjectKey> removed;
-  std::set<std::string> read_again;    // files that now own an object: SetText them, too
-  std::set<std::string> problems_of;   // files whose Problems() may have changed
-  bool removals_wait = false;          // by Removals::kLater
+  std::set<std::string> read_again;   // files that now own an object: SetText them, too
+  std::set<std::string> problems_of;  // files whose Problems() may have changed
+  bool removals_wait = false;         // by Removals::kLater
 };
 
 // An object that several files (or several documents of one) hold comes from the first, in the
@@ -98,7 +98,8 @@ class ManifestSet {
 
   static Chunk Digest(const ManifestChunk& chunk, std::uint64_t hash, ManifestPart& part);
   static void Collect(ManifestPart& part, Messages& messages);
-  static std::vector<Chunk> ReadChunks(std::vector<Chunk> old, std::string_view text, Messages& messages);
+  static std::vector<Chunk> ReadChunks(std::vector<Chunk> old, std::string_view text,
+                                       Messages& messages);
   static std::map<ObjectKey, Claim> ClaimsOf(File& file, const std::string& name);
   void Settle(const std::string& file, const std::map<ObjectKey, Claim>& claims,
               bool may_hide_objects, Removals removals, ManifestChanges& changes);

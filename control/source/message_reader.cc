@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+
 #include "control/model/meta.pb.h"
 
 namespace sluice {
@@ -78,13 +79,13 @@ std::string MessageReader::Describe(Id value) const {
 
 void MessageReader::AddTypeProblem(Id value, std::string_view expected) {
   const ValueKind kind = tree_.kind(value);
-  const bool number_like = kind == ValueKind::kBool || kind == ValueKind::kInteger ||
-                           kind == ValueKind::kFloat;
+  const bool number_like =
+      kind == ValueKind::kBool || kind == ValueKind::kInteger || kind == ValueKind::kFloat;
   const char* advice = "";
   if (expected == "a string" && number_like) advice = ": put it in quotes";
   if (expected != "a string" && kind == ValueKind::kString) advice = ": is it in quotes?";
-  AddProblem(value, absl::StrCat("expected ", ToAbsl(expected), ", found ", Describe(value),
-                                 advice));
+  AddProblem(value,
+             absl::StrCat("expected ", ToAbsl(expected), ", found ", Describe(value), advice));
 }
 
 bool MessageReader::Count(Id value) {
@@ -112,7 +113,8 @@ void MessageReader::ReadFields(Id value, Message& message, std::vector<Id>& seen
                                int merge_depth) {
   const std::vector<FieldEntry>& fields = FieldsOf(message.GetDescriptor());
   std::vector<Id> merges;
-  for (Id key = tree_.first_child(value); key != ValueTree::kNone; key = tree_.next(tree_.next(key))) {
+  for (Id key = tree_.first_child(value); key != ValueTree::kNone;
+       key = tree_.next(tree_.next(key))) {
     const Id field_value = tree_.next(key);
     const std::string_view name = tree_.text(key);
     if (name == "<<") merges.push_back(field_value);
@@ -128,8 +130,8 @@ void MessageReader::ReadFields(Id value, Message& message, std::vector<Id>& seen
       path_.pop_back();
     } else if (merge_depth == 0) {
       root_has_duplicates_ |= path_.empty();
-      AddProblem(key, absl::StrCat(ToAbsl(name), " is said twice, first in line ",
-                                   tree_.line(seen), ": is a --- missing between two objects?"));
+      AddProblem(key, absl::StrCat(ToAbsl(name), " is said twice, first in line ", tree_.line(seen),
+                                   ": is a --- missing between two objects?"));
     }
   }
   // What is merged in counts only where the mapping itself says nothing.
@@ -180,7 +182,8 @@ void MessageReader::ReadMap(Id value, const FieldEntry& entry, Message& message)
   if (!Count(value)) return;
   const FieldDescriptor* key_field = entry.field->message_type()->map_key();
   const FieldDescriptor* value_field = entry.field->message_type()->map_value();
-  for (Id key = tree_.first_child(value); key != ValueTree::kNone; key = tree_.next(tree_.next(key))) {
+  for (Id key = tree_.first_child(value); key != ValueTree::kNone;
+       key = tree_.next(tree_.next(key))) {
     const Id map_value = tree_.next(key);
     path_.push_back({tree_.text(key)});
     if (tree_.kind(key) == ValueKind::kSequence || tree_.kind(key) == ValueKind::kMapping) {
@@ -231,10 +234,10 @@ void MessageReader::ReadInteger(Id value, const FieldEntry& entry, Message& mess
   const std::optional<std::int64_t> number = IntegerOf(tree_.text(value));
   const FieldRule& rule = entry.rule;
   const bool is_int32 = entry.field->cpp_type() == FieldDescriptor::CPPTYPE_INT32;
-  const std::int64_t min =
-      std::max<std::int64_t>(rule.min, is_int32 ? std::numeric_limits<std::int32_t>::min() : rule.min);
-  const std::int64_t max =
-      std::min<std::int64_t>(rule.max, is_int32 ? std::numeric_limits<std::int32_t>::max() : rule.max);
+  const std::int64_t min = std::max<std::int64_t>(
+      rule.min, is_int32 ? std::numeric_limits<std::int32_t>::min() : rule.min);
+  const std::int64_t max = std::min<std::int64_t>(
+      rule.max, is_int32 ? std::numeric_limits<std::int32_t>::max() : rule.max);
   if (!number.has_value() || *number < min || *number > max) {
     const bool leading_zero = !number.has_value() && tree_.text(value).starts_with('0');
     return AddProblem(value, absl::StrCat(ToAbsl(tree_.text(value).substr(0, kShownLength)),
@@ -259,8 +262,8 @@ void MessageReader::ReadTime(Id value, Message& time) {
   auto& message = static_cast<model::Time&>(time);
   const std::int64_t seconds = absl::ToUnixSeconds(parsed);
   message.set_seconds(seconds);
-  message.set_nanos(static_cast<std::int32_t>(
-      absl::ToInt64Nanoseconds(parsed - absl::FromUnixSeconds(seconds))));
+  message.set_nanos(
+      static_cast<std::int32_t>(absl::ToInt64Nanoseconds(parsed - absl::FromUnixSeconds(seconds))));
 }
 
 void MessageReader::ReadIntOrString(Id value, Message& int_or_string) {

@@ -9,9 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "google/protobuf/message.h"
+
 #include "control/source/field_rules.h"
 #include "control/source/value_tree.h"
-#include "google/protobuf/message.h"
 
 namespace sluice {
 

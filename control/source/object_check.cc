@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/model/cluster_state.h"
 
 namespace sluice {
@@ -16,12 +17,13 @@ namespace {
 
 using Id = ValueTree::Id;
 
-constexpr std::size_t kMaxNameLength = 253;       // RFC 1123 subdomain
-constexpr std::size_t kMaxNamespaceLength = 63;   // RFC 1123 label
+constexpr std::size_t kMaxNameLength = 253;      // RFC 1123 subdomain
+constexpr std::size_t kMaxNamespaceLength = 63;  // RFC 1123 label
 constexpr char kHeadless[] = "None";
 
 // The line of the value at `path` under `object`, as far as the path is there.
-std::uint32_t LineOf(const ValueTree& tree, Id object, std::initializer_list<std::string_view> path) {
+std::uint32_t LineOf(const ValueTree& tree, Id object,
+                     std::initializer_list<std::string_view> path) {
   Id at = object;
   for (const std::string_view step : path) {
     const Id below = tree.Find(at, step);
@@ -70,8 +72,8 @@ void CheckServicePorts(const ValueTree& tree, Id object, const model::ServiceSpe
   for (int i = 0; i < spec.ports_size() && problems.size() < kMaxFieldProblems; ++i) {
     const model::ServicePort& port = spec.ports(i);
     const auto add = [&](std::string message) {
-      problems.push_back({LineOfElement(tree, list, i),
-                          absl::StrCat("spec.ports[", i, "]", std::move(message))});
+      problems.push_back(
+          {LineOfElement(tree, list, i), absl::StrCat("spec.ports[", i, "]", std::move(message))});
     };
     if (!port.has_port()) add(".port is missing");
     if (port.name().empty() && spec.ports_size() > 1) {
@@ -134,10 +136,10 @@ void CheckObject(const ValueTree& tree, Id object, const model::Service& service
   }
   if (!spec.cluster_ip().empty() && spec.cluster_ips_size() > 0 &&
       spec.cluster_ips(0) != spec.cluster_ip()) {
-    problems.push_back({LineOf(tree, object, {"spec", "clusterIPs"}),
-                        absl::StrCat("spec.clusterIPs[0] is \"", spec.cluster_ips(0),
-                                     "\" and spec.clusterIP \"", spec.cluster_ip(),
-                                     "\": they have to be the same")});
+    problems.push_back(
+        {LineOf(tree, object, {"spec", "clusterIPs"}),
+         absl::StrCat("spec.clusterIPs[0] is \"", spec.cluster_ips(0), "\" and spec.clusterIP \"",
+                      spec.cluster_ip(), "\": they have to be the same")});
   }
   if (spec.cluster_ips_size() > 2) {
     problems.push_back({LineOf(tree, object, {"spec", "clusterIPs"}),

@@ -36,8 +36,7 @@ void FillConstants(model::ServiceSpec& spec) {
   if (spec.type().empty()) spec.set_type("ClusterIP");
   if (spec.session_affinity().empty()) spec.set_session_affinity("None");
   if (spec.session_affinity() == "ClientIP") {
-    model::ClientIpConfig& config =
-        *spec.mutable_session_affinity_config()->mutable_client_ip();
+    model::ClientIpConfig& config = *spec.mutable_session_affinity_config()->mutable_client_ip();
     if (!config.has_timeout_seconds()) config.set_timeout_seconds(kDefaultAffinitySeconds);
   }
   const bool external = spec.type() == "NodePort" || spec.type() == "LoadBalancer" ||
@@ -129,8 +128,7 @@ void ServiceDefaults::Set(const model::Service& service) {
     }
   }
   if (service.spec().health_check_node_port() != 0) {
-    entry.node_ports.push_back(
-        static_cast<std::uint16_t>(service.spec().health_check_node_port()));
+    entry.node_ports.push_back(static_cast<std::uint16_t>(service.spec().health_check_node_port()));
   }
   entry.wire = service.SerializeAsString();
   const auto [it, is_new] = services_.try_emplace(name);
@@ -321,11 +319,10 @@ const std::optional<IpAddress>& ServiceDefaults::GiveAddress(const ObjectName& n
   if (slot && pool.prefix.Contains(*slot) && is_free(*slot)) return slot;
   slot.reset();
   if (!pool.exhausted) {
-    const std::uint64_t seed = StableHash(absl::StrCat(name.name_space, "/", name.name, "/address"));
-    const std::optional<std::uint64_t> place =
-        pool.places.Choose(seed, [&](std::uint64_t candidate) {
-          return is_free(AddressAt(pool.prefix, candidate));
-        });
+    const std::uint64_t seed =
+        StableHash(absl::StrCat(name.name_space, "/", name.name, "/address"));
+    const std::optional<std::uint64_t> place = pool.places.Choose(
+        seed, [&](std::uint64_t candidate) { return is_free(AddressAt(pool.prefix, candidate)); });
     if (place) slot = AddressAt(pool.prefix, *place);
     pool.exhausted = !place.has_value();
   }

@@ -60,7 +60,7 @@ class ServiceDefaults {
  private:
   struct Entry {
     std::string wire;  // the Service as set, serialized: a fifth of the message's size
-    std::vector<IpAddress> addresses;      // that it names itself
+    std::vector<IpAddress> addresses;       // that it names itself
     std::vector<std::uint16_t> node_ports;  // that it names itself
   };
   struct Pool {

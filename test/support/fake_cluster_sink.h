@@ -74,8 +74,8 @@ class FakeClusterSink final : public ClusterSink {
     return text;
   }
 
-  std::map<std::string, model::Service> services;       // by "namespace/name"
-  std::map<std::string, model::EndpointSlice> slices;   // by "namespace/name"
+  std::map<std::string, model::Service> services;      // by "namespace/name"
+  std::map<std::string, model::EndpointSlice> slices;  // by "namespace/name"
   std::map<std::string, model::Node> nodes;
   std::map<std::string, std::vector<Problem>> problems;  // by origin
   std::vector<std::string> log;

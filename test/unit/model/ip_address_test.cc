@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "test/support/status_matchers.h"
 
 namespace sluice {
@@ -26,10 +27,19 @@ TEST(IpAddressTest, ReadsAndWritesBothFamilies) {
 }
 
 TEST(IpAddressTest, RefusesWhatIsNoAddress) {
-  const std::vector<std::string> bad = {
-      "",       "192.0.2",      "192.0.2.256", "192.0.02.1",     "010.0.0.1", " 192.0.2.1",
-      "1.2.3.4 ", "2001:db8:::1", "fe80::1%eth0", "2001:db8::1/64", "a",
-      "0x7f.1", std::string("192.0.2.1\0x", 11)};
+  const std::vector<std::string> bad = {"",
+                                        "192.0.2",
+                                        "192.0.2.256",
+                                        "192.0.02.1",
+                                        "010.0.0.1",
+                                        " 192.0.2.1",
+                                        "1.2.3.4 ",
+                                        "2001:db8:::1",
+                                        "fe80::1%eth0",
+                                        "2001:db8::1/64",
+                                        "a",
+                                        "0x7f.1",
+                                        std::string("192.0.2.1\0x", 11)};
   for (const std::string& text : bad) {
     EXPECT_THAT(IpAddress::Parse(text),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not an IP address")))
@@ -79,9 +89,9 @@ TEST(IpPrefixTest, ReadsTrimsAndClearsHostBits) {
 }
 
 TEST(IpPrefixTest, RefusesWhatIsNoPrefix) {
-  for (const char* text : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8",
-                           "10.0.0.0/08", "10.0.0.0/8x", "10.0.0/8", "fd00::/129", "/8",
-                           "10.0.0.0/1000", "10.0.0.0 /8"}) {
+  for (const char* text :
+       {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/08",
+        "10.0.0.0/8x", "10.0.0/8", "fd00::/129", "/8", "10.0.0.0/1000", "10.0.0.0 /8"}) {
     EXPECT_THAT(IpPrefix::Parse(text),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not a CIDR")))
         << text;

@@ -8,14 +8,15 @@
 #include <string_view>
 #include <variant>
 
-#include "control/model/endpoint_slice.pb.h"
-#include "control/model/node.pb.h"
-#include "control/model/service.pb.h"
-#include "control/source/manifest.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "gtest/gtest.h"
+
+#include "control/model/endpoint_slice.pb.h"
+#include "control/model/node.pb.h"
+#include "control/model/service.pb.h"
+#include "control/source/manifest.h"
 
 namespace sluice {
 namespace {
@@ -71,15 +72,14 @@ void DropZeros(Message& message) {
       DropZeros(*below);
       if (below->ByteSizeLong() == 0) reflection->ClearField(&message, field);
     } else {
-      const bool zero =
-          (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING &&
-           reflection->GetString(message, field).empty()) ||
-          (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL &&
-           !reflection->GetBool(message, field)) ||
-          (field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 &&
-           reflection->GetInt32(message, field) == 0) ||
-          (field->cpp_type() == FieldDescriptor::CPPTYPE_INT64 &&
-           reflection->GetInt64(message, field) == 0);
+      const bool zero = (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING &&
+                         reflection->GetString(message, field).empty()) ||
+                        (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL &&
+                         !reflection->GetBool(message, field)) ||
+                        (field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 &&
+                         reflection->GetInt32(message, field) == 0) ||
+                        (field->cpp_type() == FieldDescriptor::CPPTYPE_INT64 &&
+                         reflection->GetInt64(message, field) == 0);
       if (zero) reflection->ClearField(&message, field);
     }
   }
@@ -111,7 +111,7 @@ std::map<std::string, Object> FromJson(const std::string& file) {
     ManifestPart part = ParseManifest(chunk);
     for (const ManifestProblem& problem : part.problems) ADD_FAILURE() << problem.message;
     for (ManifestObject& object : part.objects) {
-      Object message = std::get<Object>(object.message);
+      Object message = std::get<Object>(Unpack(object));
       DropZeros(message);
       objects[object.key.name_space + "/" + object.key.name] = std::move(message);
     }

@@ -52,8 +52,7 @@ TEST(AllocationPoolTest, GivesEveryPortOfTheRange) {
   const std::vector<std::uint64_t> order = Exhaust(AllocationPool::OfPorts(30000, 32767), 99);
   EXPECT_EQ(order.size(), 2768u);
   EXPECT_GE(order[0], 30086u);
-  EXPECT_EQ(Exhaust(AllocationPool::OfPorts(30000, 30000), 99),
-            std::vector<std::uint64_t>{30000});
+  EXPECT_EQ(Exhaust(AllocationPool::OfPorts(30000, 30000), 99), std::vector<std::uint64_t>{30000});
   EXPECT_EQ(Exhaust(AllocationPool::OfPorts(63000, 65535), 99).size(), 2536u);
 }
 

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "test/support/fake_cluster_sink.h"
 #include "test/support/status_matchers.h"
 
@@ -27,13 +28,13 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using testing::FakeClusterSink;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::IsOk;
 using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
-using testing::FakeClusterSink;
-using testing::IsOk;
 using testing::StatusIs;
 
 // Longer than any machine needs to deliver an event; only a test that fails waits for it.
@@ -143,8 +144,8 @@ TEST_F(FileSourceTest, SaysWhatIsThereAndThenSynced) {
                       "endpoints: [{addresses: [192.0.2.1]}]\n");
   Write("a.json", R"({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}})");
   Write("c.yml", Service("c"));
-  for (const char* name : {".hidden.yaml", "b.yaml~", "#b.yaml#", "4913", ".b.yaml.swp", "notes.txt",
-                           "b.yaml.bak"}) {
+  for (const char* name :
+       {".hidden.yaml", "b.yaml~", "#b.yaml#", "4913", ".b.yaml.swp", "notes.txt", "b.yaml.bak"}) {
     Write(name, Service("wrong"));
   }
   std::filesystem::create_directory(folder_ + "/deeper");
@@ -340,8 +341,8 @@ TEST_F(FileSourceTest, BadDocumentsAreReportedWithFileAndLineAndLoseNothing) {
   ASSERT_TRUE(RunUntil([&] { return PortOf("b") == 81; }));
   EXPECT_EQ(PortOf("a"), 80);
   const std::string file = folder_ + "/f.yaml";
-  EXPECT_EQ(sink_.ProblemText(), "Service default/a: " + file +
-                                     ":5: spec.ports[0].port: 70000 is not in 1..65535\n");
+  EXPECT_EQ(sink_.ProblemText(),
+            "Service default/a: " + file + ":5: spec.ports[0].port: 70000 is not in 1..65535\n");
   EXPECT_THAT(sink_.problems, ElementsAre(::testing::Key(file)));
   Write("f.yaml", "kind: [\n" + Service("b", 82));
   ASSERT_TRUE(RunUntil([&] { return PortOf("b") == 82; }));
@@ -401,8 +402,9 @@ TEST_F(FileSourceTest, AFileThatCannotBeReadKeepsWhatItSaidAndHoldsUpTheFirstSyn
   Start();
   EXPECT_TRUE(Has("b"));
   EXPECT_EQ(sink_.synced, 0u);  // it may hold anything
-  EXPECT_EQ(sink_.ProblemText(), file + ": cannot be read: open: Permission denied; what it said "
-                                        "before stays in force\n");
+  EXPECT_EQ(sink_.ProblemText(), file +
+                                     ": cannot be read: open: Permission denied; what it said "
+                                     "before stays in force\n");
   reads.failures.clear();
   std::filesystem::permissions(file, std::filesystem::perms::owner_all);  // chmod is an event
   ASSERT_TRUE(RunUntil([&] { return sink_.synced == 1 && Has("a"); }));
@@ -468,8 +470,11 @@ TEST_F(FileSourceTest, ObjectsInTwoFilesAreReportedWithBothPlaces) {
   Write("g.yaml", Service("a", 2) + Service("b"));
   Start();
   EXPECT_EQ(PortOf("a"), 1);
-  EXPECT_EQ(sink_.ProblemText(), absl::StrCat("Service default/a: ", folder_, "/g.yaml:2: is already "
-                                              "in ", folder_, "/f.yaml:2, which counts: remove one of "
+  EXPECT_EQ(sink_.ProblemText(), absl::StrCat("Service default/a: ", folder_,
+                                              "/g.yaml:2: is already "
+                                              "in ",
+                                              folder_,
+                                              "/f.yaml:2, which counts: remove one of "
                                               "the two\n"));
   Remove("f.yaml");
   ASSERT_TRUE(RunUntil([&] { return PortOf("a") == 2; }));
@@ -590,7 +595,8 @@ TEST_F(FileSourceTest, RefusesAConfigurationThatCannotBeRight) {
   options_.defaults.min_node_port = 32768;
   EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("node ports")));
   options_.defaults.min_node_port = 30000;
-  options_.defaults.service_cidrs = {*IpPrefix::Parse("10.0.0.0/8"), *IpPrefix::Parse("11.0.0.0/8")};
+  options_.defaults.service_cidrs = {*IpPrefix::Parse("10.0.0.0/8"),
+                                     *IpPrefix::Parse("11.0.0.0/8")};
   EXPECT_THAT(create(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one a family")));
   options_.defaults.service_cidrs.clear();
   options_.path.clear();

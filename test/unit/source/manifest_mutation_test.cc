@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "control/source/manifest_set.h"
 #include "gtest/gtest.h"
+
+#include "control/source/manifest_set.h"
 
 namespace sluice {
 namespace {
@@ -33,10 +34,40 @@ std::vector<std::string> Documents() {
 }
 
 std::string Damaged(std::string text, std::mt19937& random) {
-  static constexpr std::string_view kPieces[] = {
-      "[",  "]",   "{",     "}",    ":",    ": ",  "\n",  "\n  ", "\n---x", "- ",  "#",    "\"",
-      "'",  "|",   ">",     "&a ",  "*a ",  "<<: ", "\t", "\0",   "\xff",   "~",   "null", "true",
-      "-1", "0x1", "1e400", "!!str ", "!x ", "%",  "@",  "`",   "\xef\xbb\xbf", "99999999999999999999"};
+  static constexpr std::string_view kPieces[] = {"[",
+                                                 "]",
+                                                 "{",
+                                                 "}",
+                                                 ":",
+                                                 ": ",
+                                                 "\n",
+                                                 "\n  ",
+                                                 "\n---x",
+                                                 "- ",
+                                                 "#",
+                                                 "\"",
+                                                 "'",
+                                                 "|",
+                                                 ">",
+                                                 "&a ",
+                                                 "*a ",
+                                                 "<<: ",
+                                                 "\t",
+                                                 "\0",
+                                                 "\xff",
+                                                 "~",
+                                                 "null",
+                                                 "true",
+                                                 "-1",
+                                                 "0x1",
+                                                 "1e400",
+                                                 "!!str ",
+                                                 "!x ",
+                                                 "%",
+                                                 "@",
+                                                 "`",
+                                                 "\xef\xbb\xbf",
+                                                 "99999999999999999999"};
   const auto pick = [&](std::size_t below) { return random() % std::max<std::size_t>(below, 1); };
   const std::size_t body = 4;  // the separator stays: the text is still this one document
   for (std::size_t times = 1 + pick(4); times > 0; --times) {

@@ -33,7 +33,7 @@ constexpr int kServiceLines = 5;
 std::vector<std::string> SetBy(const ManifestChanges& changes) {
   std::vector<std::string> set;
   for (const ManifestObject& object : changes.set) {
-    const auto& service = std::get<model::Service>(object.message);
+    const auto service = std::get<model::Service>(Unpack(object));
     set.push_back(absl::StrCat(object.key.name, ":", service.spec().ports(0).port()));
   }
   return set;
@@ -57,9 +57,8 @@ TEST(ManifestSetTest, SaysOnlyWhatChanged) {
       set.SetText("f", "# moved down\n" + Service("b", 81) + Service("a"), Removals::kNow);
   EXPECT_THAT(SetBy(one), ElementsAre("b:81"));
   EXPECT_EQ(set.OriginOf(Key("a")), std::make_pair(std::string("f"), 3u + kServiceLines));
-  const ManifestChanges comment =
-      set.SetText("f", Service("b", 81) + "# another text, the same object\n" + Service("a"),
-                  Removals::kNow);
+  const ManifestChanges comment = set.SetText(
+      "f", Service("b", 81) + "# another text, the same object\n" + Service("a"), Removals::kNow);
   EXPECT_THAT(comment.set, IsEmpty());
 }
 
@@ -93,8 +92,7 @@ TEST(ManifestSetTest, ABadDocumentKeepsWhatItSaidBefore) {
 TEST(ManifestSetTest, ADocumentThatCannotBeNamedKeepsAllThatIsMissing) {
   ManifestSet set;
   set.SetText("f", Service("a") + Service("b") + Service("c"), Removals::kNow);
-  const ManifestChanges changes =
-      set.SetText("f", Service("a", 81) + kUnreadable, Removals::kNow);
+  const ManifestChanges changes = set.SetText("f", Service("a", 81) + kUnreadable, Removals::kNow);
   EXPECT_THAT(SetBy(changes), ElementsAre("a:81"));
   EXPECT_THAT(changes.removed, IsEmpty());
   EXPECT_EQ(set.object_count(), 3u);
@@ -112,9 +110,9 @@ TEST(ManifestSetTest, AMisspeltKindKeepsWhatItIsMeantToBe) {
 TEST(ManifestSetTest, AKindOfOthersWithTheSameNameKeepsNothing) {
   ManifestSet set;
   set.SetText("f", Service("a"), Removals::kNow);
-  EXPECT_THAT(RemovedBy(set.SetText("f", "kind: ServiceMonitor\nmetadata: {name: a}\n",
-                                    Removals::kNow)),
-              ElementsAre("a"));
+  EXPECT_THAT(
+      RemovedBy(set.SetText("f", "kind: ServiceMonitor\nmetadata: {name: a}\n", Removals::kNow)),
+      ElementsAre("a"));
 }
 
 TEST(ManifestSetTest, ABadDocumentThatNeverWasGoodSaysNothing) {

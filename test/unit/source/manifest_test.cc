@@ -41,11 +41,11 @@ std::vector<std::string> Names(const ManifestPart& part) {
   return names;
 }
 
-const model::Service& ServiceIn(const ManifestPart& part, std::size_t index = 0) {
-  return std::get<model::Service>(part.objects.at(index).message);
+model::Service ServiceIn(const ManifestPart& part, std::size_t index = 0) {
+  return std::get<model::Service>(Unpack(part.objects.at(index)));
 }
-const model::EndpointSlice& SliceIn(const ManifestPart& part, std::size_t index = 0) {
-  return std::get<model::EndpointSlice>(part.objects.at(index).message);
+model::EndpointSlice SliceIn(const ManifestPart& part, std::size_t index = 0) {
+  return std::get<model::EndpointSlice>(Unpack(part.objects.at(index)));
 }
 
 // A Service "web" whose first line is 1; `spec` is put in at line 4.
@@ -92,7 +92,8 @@ INSTANTIATE_TEST_SUITE_P(
     Types, ManifestBadTest,
     ::testing::Values(
         BadCase{"NumberForString", ServiceWith("spec:\n  clusterIP: 10\n  ports: [{port: 80}]"),
-                kWeb, 5, "spec.clusterIP: expected a string, found the number 10: put it in quotes"},
+                kWeb, 5,
+                "spec.clusterIP: expected a string, found the number 10: put it in quotes"},
         BadCase{"BoolInLabels",
                 "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  labels:\n    a: \"1\"\n"
                 "    canary: yes\nspec: {ports: [{port: 80}]}",
@@ -129,18 +130,19 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Ranges, ManifestBadTest,
     ::testing::Values(
-        BadCase{"PortTooLarge", ServiceWith("spec:\n  ports:\n  - name: a\n    port: 65536"), kWeb, 7,
-                "spec.ports[0].port: 65536 is not in 1..65535"},
+        BadCase{"PortTooLarge", ServiceWith("spec:\n  ports:\n  - name: a\n    port: 65536"), kWeb,
+                7, "spec.ports[0].port: 65536 is not in 1..65535"},
         BadCase{"PortZero", ServiceWith("spec: {ports: [{port: 0}]}"), kWeb, 4,
                 "0 is not in 1..65535"},
         BadCase{"PortNegative", ServiceWith("spec: {ports: [{port: -1}]}"), kWeb, 4,
                 "-1 is not in 1..65535"},
         BadCase{"PortHuge", ServiceWith("spec: {ports: [{port: 99999999999999999999}]}"), kWeb, 4,
                 "is not in 1..65535"},
-        BadCase{"TargetPort", ServiceWith("spec: {ports: [{port: 80, targetPort: 70000}]}"), kWeb, 4,
-                "targetPort: 70000 is not in 1..65535"},
-        BadCase{"NodePort", ServiceWith("spec: {type: NodePort, ports: [{port: 80, nodePort: 70000}]}"),
-                kWeb, 4, "nodePort: 70000 is not in 0..65535"},
+        BadCase{"TargetPort", ServiceWith("spec: {ports: [{port: 80, targetPort: 70000}]}"), kWeb,
+                4, "targetPort: 70000 is not in 1..65535"},
+        BadCase{"NodePort",
+                ServiceWith("spec: {type: NodePort, ports: [{port: 80, nodePort: 70000}]}"), kWeb,
+                4, "nodePort: 70000 is not in 0..65535"},
         BadCase{"SlicePort", SliceWith("addressType: IPv4\nports: [{port: 65536}]"), kSlice, 5,
                 "ports[0].port: 65536 is not in 1..65535"},
         BadCase{"Affinity",
@@ -192,8 +194,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"NodePortOfClusterIP", ServiceWith("spec: {ports: [{port: 80, nodePort: 30080}]}"),
                 kWeb, 4, "a Service of type ClusterIP has none"},
         BadCase{"HeadlessNodePort",
-                ServiceWith("spec: {type: NodePort, clusterIP: None, ports: [{port: 80}]}"), kWeb, 4,
-                "a Service of type NodePort cannot be headless"},
+                ServiceWith("spec: {type: NodePort, clusterIP: None, ports: [{port: 80}]}"), kWeb,
+                4, "a Service of type NodePort cannot be headless"},
         BadCase{"TwoClusterIPs",
                 ServiceWith("spec:\n  clusterIP: 192.0.2.1\n  clusterIPs: [192.0.2.2]\n"
                             "  ports: [{port: 80}]"),
@@ -205,15 +207,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"NoAddresses",
                 SliceWith("addressType: IPv4\nendpoints:\n- addresses: [192.0.2.1]\n- nodeName: a"),
                 kSlice, 7, "endpoints[1].addresses is missing"},
-        BadCase{"SameSlicePort",
-                SliceWith("addressType: IPv4\nports:\n- {port: 80}\n- {port: 81}"), kSlice, 7,
-                "ports[1].name: \"\" is also that of ports[0]"}));
+        BadCase{"SameSlicePort", SliceWith("addressType: IPv4\nports:\n- {port: 80}\n- {port: 81}"),
+                kSlice, 7, "ports[1].name: \"\" is also that of ports[0]"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Documents, ManifestBadTest,
     ::testing::Values(
-        BadCase{"NotYaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: [\n", kWeb, 5,
-                "is not YAML (column 1): did not find expected node content", false},
+        BadCase{"NotYaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: [\n", kWeb,
+                5, "is not YAML (column 1): did not find expected node content", false},
         BadCase{"Tab", "apiVersion: v1\nkind: Service\n\tmetadata: {}\n", "", 3,
                 "is not YAML (column 1): found a tab character that violates indentation", false},
         BadCase{"NotUtf8", "apiVersion: v1\nkind: \xff\n", "", 2,
@@ -224,12 +225,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"TooDeep", std::string(300, '['), "", 1, "nested deeper than 200 levels", false},
         BadCase{"Scalar", "hello\n", "", 1, "is not an object", false},
         BadCase{"List", "- a\n", "", 1, "is not an object", false},
-        BadCase{"NoKind", "apiVersion: v1\nmetadata: {name: web}\n", "", 1, "kind is missing", false},
+        BadCase{"NoKind", "apiVersion: v1\nmetadata: {name: web}\n", "", 1, "kind is missing",
+                false},
         BadCase{"NoApiVersion", "kind: Service\nmetadata: {name: web}\n", kWeb, 1,
                 "apiVersion is missing: write apiVersion: v1"},
-        BadCase{"OldApiVersion",
-                "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: web-1}\n",
-                kSlice, 1, "write apiVersion: discovery.k8s.io/v1"},
+        BadCase{
+            "OldApiVersion",
+            "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: web-1}\n",
+            kSlice, 1, "write apiVersion: discovery.k8s.io/v1"},
         BadCase{"Misspelt", "apiVersion: v1\nkind: Sevice\nmetadata: {name: web}\n",
                 "Sevice default/web", 1, "kind Sevice is not known: is it meant to be Service?"},
         BadCase{"ListOfScalars", "apiVersion: v1\nkind: List\nitems:\n- 7\n", "", 4,
@@ -245,14 +248,13 @@ TEST(ManifestTest, ReadsWhatPeopleWrite) {
   EXPECT_THAT(part.problems, IsEmpty());
   EXPECT_THAT(Names(part),
               ElementsAre("Node node-a", "Node node-b", "Service default/web",
-                          "Service default/dns", "Service default/edge",
-                          "Service default/node-udp", "Service default/headless",
-                          "Service default/ext", "Service default/other-proxy",
-                          "EndpointSlice default/web-1", "EndpointSlice default/web-2",
-                          "EndpointSlice default/edge-4", "EndpointSlice default/edge-6",
-                          "EndpointSlice default/node-udp-1"));
+                          "Service default/dns", "Service default/edge", "Service default/node-udp",
+                          "Service default/headless", "Service default/ext",
+                          "Service default/other-proxy", "EndpointSlice default/web-1",
+                          "EndpointSlice default/web-2", "EndpointSlice default/edge-4",
+                          "EndpointSlice default/edge-6", "EndpointSlice default/node-udp-1"));
   EXPECT_EQ(part.objects[2].line, 14u);
-  const model::EndpointSlice& slice = SliceIn(part, 9);
+  const model::EndpointSlice slice = SliceIn(part, 9);
   EXPECT_EQ(slice.endpoints_size(), 3);
   EXPECT_EQ(slice.endpoints(2).addresses(0), "10.244.1.3");
   EXPECT_TRUE(slice.endpoints(2).conditions().has_ready());
@@ -278,12 +280,13 @@ TEST(ManifestTest, TakesEveryTypeOfValue) {
       "  - {name: b, port: +81, targetPort: 8081}\n"
       "  - {name: c, port: 82, targetPort: 0}\n");
   ASSERT_THAT(part.problems, IsEmpty());
-  const model::Service& service = ServiceIn(part);
+  const model::Service service = ServiceIn(part);
   EXPECT_EQ(service.metadata().name_space(), "shop");
   EXPECT_EQ(service.metadata().creation_timestamp().seconds(), 1795424400);
   EXPECT_EQ(service.metadata().creation_timestamp().nanos(), 250'000'000);
-  EXPECT_THAT(service.metadata().labels(),
-              UnorderedElementsAre(Pair("quoted", "true"), Pair("tagged", "7"), Pair("plain", "a b")));
+  EXPECT_THAT(
+      service.metadata().labels(),
+      UnorderedElementsAre(Pair("quoted", "true"), Pair("tagged", "7"), Pair("plain", "a b")));
   EXPECT_FALSE(service.spec().has_cluster_ip());
   EXPECT_TRUE(service.spec().publish_not_ready_addresses());
   EXPECT_EQ(service.spec().ports(0).port(), 80);
@@ -297,7 +300,8 @@ TEST(ManifestTest, TakesEveryTypeOfValue) {
 TEST(ManifestTest, ReadsJsonAsItsSubset) {
   const ManifestPart part = Read(
       "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [\n"
-      "\t{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"a\\u0041\\/\"}},\n"
+      "\t{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": "
+      "\"a\\u0041\\/\"}},\n"
       "  {\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"b\"},\n"
       "   \"spec\": {\"ports\": [{\"port\": 1e9}]}},\n"
       "  {\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"c\"},\n"
@@ -367,7 +371,8 @@ TEST(ManifestTest, StopsTellingAfterTenProblemsOfOneObject) {
 TEST(ManifestTest, OtherKindsOfKubernetesArePassedOverInSilence) {
   const ManifestPart part = Read(
       "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: 7}\n"
-      "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: |\n    text\n    ---\n"
+      "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: |\n    text\n    "
+      "---\n"
       "    kind: Service\n"
       "---\napiVersion: v1\nkind: ConfigMap\n");
   EXPECT_THAT(part.problems, IsEmpty());
@@ -411,7 +416,7 @@ TEST(ManifestTest, FollowsAnchorsAndMerges) {
       "  - {<<: *base, name: b, port: 81}\n"
       "  - {<<: [{name: c, port: 83}, *base], port: 82}\n");
   ASSERT_THAT(part.problems, IsEmpty());
-  const model::Service& service = ServiceIn(part);
+  const model::Service service = ServiceIn(part);
   EXPECT_EQ(service.metadata().annotations().at("a"), "b");
   ASSERT_EQ(service.spec().ports_size(), 3);
   EXPECT_EQ(service.spec().ports(1).name(), "b");

@@ -178,7 +178,8 @@ TEST(ServiceDefaultsTest, AddsTheSecondFamilyToAnAddressOfTheFirst) {
   const model::ServiceSpec spec = CompleteOne(service).spec();
   ASSERT_EQ(spec.cluster_ips_size(), 2);
   EXPECT_EQ(spec.cluster_ips(0), "10.96.0.9");
-  EXPECT_TRUE(IpPrefix::Parse("fd00:10:96::/112")->Contains(*IpAddress::Parse(spec.cluster_ips(1))));
+  EXPECT_TRUE(
+      IpPrefix::Parse("fd00:10:96::/112")->Contains(*IpAddress::Parse(spec.cluster_ips(1))));
 }
 
 TEST(ServiceDefaultsTest, GivesNodePortsOnlyWhereTheyBelong) {
@@ -283,7 +284,8 @@ TEST(ServiceDefaultsTest, WithoutMemoryMostValuesAreTheSameAgain) {
 
 TEST(ServiceDefaultsTest, AChangedServiceKeepsWhatItWasGiven) {
   ServiceDefaults defaults(Config(), {});
-  const model::Service before = Complete(defaults, {Service("web", "NodePort", {80, 443})}).at("web");
+  const model::Service before =
+      Complete(defaults, {Service("web", "NodePort", {80, 443})}).at("web");
   const model::Service after =
       Complete(defaults, {Service("web", "NodePort", {22, 80, 443, 8080})}).at("web");
   EXPECT_EQ(after.spec().cluster_ip(), before.spec().cluster_ip());

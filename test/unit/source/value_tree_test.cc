@@ -20,12 +20,14 @@ TEST(ResolvePlainScalarTest, FollowsGoYaml) {
   ExpectKind(ValueKind::kNull, {"", "~", "null", "Null", "NULL"});
   ExpectKind(ValueKind::kBool, {"true", "True", "FALSE", "yes", "No", "on", "OFF", "y", "N"});
   ExpectKind(ValueKind::kInteger, {"0", "80", "-1", "+7", "0x1F", "0o17", "0b101", "1_000", "007"});
-  ExpectKind(ValueKind::kFloat, {"1.5", ".5", "1.", "1e3", "1E-3", "-2.5e+10", ".inf", "-.Inf",
-                                 ".NaN"});
-  ExpectKind(ValueKind::kString,
-             {"a", "nul", "tRue", "yesterday", "10.96.0.1", "1.2.3", "fd00::1", "::", "80/TCP",
-              "0x", "0xg", "1e", "e3", "-", "+", ".", "-a", "_1", "1-2", "192.0.2.0/24",
-              "2026-11-23T10:00:00Z", "1:20"});
+  ExpectKind(ValueKind::kFloat,
+             {"1.5", ".5", "1.", "1e3", "1E-3", "-2.5e+10", ".inf", "-.Inf", ".NaN"});
+  ExpectKind(
+      ValueKind::kString,
+      {"a",   "nul",    "tRue", "yesterday", "10.96.0.1", "1.2.3",        "fd00::1",
+       "::",  "80/TCP", "0x",   "0xg",       "1e",        "e3",           "-",
+       "+",   ".",      "-a",   "_1",        "1-2",       "192.0.2.0/24", "2026-11-23T10:00:00Z",
+       "1:20"});
 }
 
 TEST(BoolOfTest, KnowsBothSides) {
