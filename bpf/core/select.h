@@ -4,8 +4,11 @@
 
 #include "packet/packet.h"
 
-/* Tries to find another backend than the one that did not answer, or past a row just replaced. */
-enum { SELECT_TRIES = 4 };
+/*
+ * Tries to find another backend than the one that did not answer, or past rows just replaced: as many
+ * as make a failure unheard of as long as half of the slots are good.
+ */
+enum { SELECT_TRIES = 16 };
 
 /* Is @backend still the endpoint that it was at @generation? */
 static __always_inline bool backend_present(const struct backend *backend, __u32 generation)
@@ -76,7 +79,7 @@ static __always_inline struct backend *select_random(const struct slot_range *sl
 			continue;
 		chosen = backend;
 		*id = backend_id;
-		if (backend_id != avoid)
+		if (backend_id != avoid || slots->count == 1)
 			break;
 	}
 	return chosen;
