@@ -28,7 +28,7 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::util::MessageDifferencer;
 
 std::string ReadData(const std::string& name) {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/wire/" + name, std::ios::binary);
+  std::ifstream file(std::string(SLUICE_TEST_SAMPLES) + "/wire/" + name, std::ios::binary);
   EXPECT_TRUE(file.good()) << name;
   std::stringstream text;
   text << file.rdbuf();

@@ -68,8 +68,8 @@ TEST_F(AllocationStoreTest, LoadsWhatWasSaved) {
 }
 
 TEST_F(AllocationStoreTest, AFileThatIsDamagedIsPutAsideAndReported) {
-  const std::string good =
-      R"({"format": 1, "services": {"default/web": {"ipv4": "10.96.1.2", "nodePorts": {"80/TCP": 30123}}}})";
+  const std::string good = R"({"format": 1, "services": {"default/web": {"ipv4": "10.96.1.2", )"
+                           R"("nodePorts": {"80/TCP": 30123}}}})";
   Write(good);
   ASSERT_THAT(LoadAllocations(path_).status, IsOk());
   const auto with = [&](const std::string& from, const std::string& to) {

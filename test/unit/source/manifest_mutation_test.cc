@@ -20,7 +20,7 @@ namespace {
 constexpr int kRounds = 3000;
 
 std::vector<std::string> Documents() {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/manifests/applied.yaml");
+  std::ifstream file(std::string(SLUICE_TEST_SAMPLES) + "/manifests/applied.yaml");
   std::stringstream text;
   text << file.rdbuf();
   std::vector<std::string> documents;

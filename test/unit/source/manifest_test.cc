@@ -241,7 +241,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "items: expected a list", false}));
 
 TEST(ManifestTest, ReadsWhatPeopleWrite) {
-  std::ifstream file(std::string(SLUICE_TEST_DATA) + "/manifests/applied.yaml");
+  std::ifstream file(std::string(SLUICE_TEST_SAMPLES) + "/manifests/applied.yaml");
   std::stringstream text;
   text << file.rdbuf();
   const ManifestPart part = Read(text.str());
