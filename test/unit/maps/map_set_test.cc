@@ -20,15 +20,20 @@ using testing::IsOk;
 using testing::MapFolder;
 using testing::StatusIs;
 
-#define SKIP_WITHOUT_BPF(folder)                                                            \
-  if (absl::IsPermissionDenied((folder).status()) || absl::IsNotFound((folder).status())) { \
-    GTEST_SKIP() << "no rights for bpf(2), or no bpffs: " << (folder).status();             \
-  }                                                                                         \
-  ASSERT_THAT(folder, IsOk())
-
 void MakeSmall(MapShape& shape) {
   if (shape.max_entries > 4096 && shape.name != names::kEvents) shape.max_entries = 4096;
 }
+
+class MapSetTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const absl::Status probe = MapFolder::Create("maps-probe", MakeSmall).status();
+    if (absl::IsPermissionDenied(probe) || absl::IsNotFound(probe)) {
+      GTEST_SKIP() << "no rights for bpf(2), or no bpffs: " << probe;
+    }
+    ASSERT_THAT(probe, IsOk());
+  }
+};
 
 std::uint64_t Used(const MapSet& maps, const std::string& name) {
   const auto uses = maps.Use();
@@ -41,7 +46,7 @@ std::uint64_t Used(const MapSet& maps, const std::string& name) {
 }
 
 // The programs and this library must mean the same maps.
-TEST(MapSetTest, ExpectsWhatTheBpfObjectDeclares) {
+TEST_F(MapSetTest, ExpectsWhatTheBpfObjectDeclares) {
   sl_tc* object = sl_tc::open();
   ASSERT_NE(object, nullptr);
   for (const MapShape& expected : ExpectedMaps()) {
@@ -59,9 +64,9 @@ TEST(MapSetTest, ExpectsWhatTheBpfObjectDeclares) {
   sl_tc::destroy(object);
 }
 
-TEST(MapSetTest, OpensAllMapsAndReachesThem) {
+TEST_F(MapSetTest, OpensAllMapsAndReachesThem) {
   const auto folder = MapFolder::Create("maps-open", MakeSmall);
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   const auto maps = MapSet::OpenPinned((*folder)->path());
   ASSERT_THAT(maps, IsOk());
   abi::backend row = {};
@@ -77,9 +82,9 @@ TEST(MapSetTest, OpensAllMapsAndReachesThem) {
   EXPECT_GE(again->events_fd(), 0);
 }
 
-TEST(MapSetTest, SlotsAreTheMapsMemory) {
+TEST_F(MapSetTest, SlotsAreTheMapsMemory) {
   const auto folder = MapFolder::Create("maps-slots", MakeSmall);
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   const auto maps = MapSet::OpenPinned((*folder)->path());
   ASSERT_THAT(maps, IsOk());
   const std::vector<std::uint32_t> ids = {11, 12, 13};
@@ -98,12 +103,12 @@ TEST(MapSetTest, SlotsAreTheMapsMemory) {
   EXPECT_EQ(maps->slots().Read(4094), 12u) << "nothing is written when not all fits";
 }
 
-TEST(MapSetTest, RefusesMapOfAnotherShapeWithItsNameAndBothShapes) {
+TEST_F(MapSetTest, RefusesMapOfAnotherShapeWithItsNameAndBothShapes) {
   const auto folder = MapFolder::Create("maps-shape", [](MapShape& shape) {
     MakeSmall(shape);
     if (shape.name == names::kBackends) shape.value_size += 8;
   });
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   EXPECT_THAT(MapSet::OpenPinned((*folder)->path()),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("map sl_backends: expected type 2, keys of 4 and values of "
@@ -112,39 +117,39 @@ TEST(MapSetTest, RefusesMapOfAnotherShapeWithItsNameAndBothShapes) {
                              HasSubstr((*folder)->path()))));
 }
 
-TEST(MapSetTest, RefusesMapOfAnotherType) {
+TEST_F(MapSetTest, RefusesMapOfAnotherType) {
   const auto folder = MapFolder::Create("maps-type", [](MapShape& shape) {
     MakeSmall(shape);
     if (shape.name == names::kServices) shape.type = BPF_MAP_TYPE_LRU_HASH;
   });
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   EXPECT_THAT(MapSet::OpenPinned((*folder)->path()),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("map sl_services")));
 }
 
-TEST(MapSetTest, RefusesSlotsThatCannotBeMapped) {
+TEST_F(MapSetTest, RefusesSlotsThatCannotBeMapped) {
   const auto folder = MapFolder::Create("maps-mmap", [](MapShape& shape) {
     MakeSmall(shape);
     if (shape.name == names::kSlots) shape.flags = 0;
   });
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   EXPECT_THAT(MapSet::OpenPinned((*folder)->path()),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("map sl_slots")));
 }
 
-TEST(MapSetTest, NamesTheMapThatIsMissing) {
+TEST_F(MapSetTest, NamesTheMapThatIsMissing) {
   const auto folder = MapFolder::Create("maps-missing", [](MapShape& shape) {
     MakeSmall(shape);
     if (shape.name == names::kDrops) shape.name.clear();
   });
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   EXPECT_THAT(MapSet::OpenPinned((*folder)->path()),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("sl_drops")));
 }
 
-TEST(MapSetTest, CountsWhatIsInUse) {
+TEST_F(MapSetTest, CountsWhatIsInUse) {
   const auto folder = MapFolder::Create("maps-use", MakeSmall);
-  SKIP_WITHOUT_BPF(folder);
+  ASSERT_THAT(folder, IsOk());
   const auto maps = MapSet::OpenPinned((*folder)->path());
   ASSERT_THAT(maps, IsOk());
   const auto empty = maps->Use();
