@@ -119,15 +119,19 @@ bool FileSource::IsBeingWritten(const std::string& file) const {
   return absl::Nanoseconds(age) < options_.write_timeout;
 }
 
-void FileSource::TakeEvents() {
+// Whether there was one that concerns us.
+bool FileSource::TakeEvents() {
   const FolderEvents events = watch_.Drain();
+  bool any = events.folder_changed || events.rescan;
   arm_ |= events.folder_changed;
   rescan_ |= events.rescan || events.folder_changed;
   const auto concerns = [this](const std::string& name) {
     return is_folder_ ? IsManifestName(name) : name == NameIn(options_.path);
   };
   for (const std::string& name : events.writing) {
-    if (concerns(name)) writing_[PathOf(name)] = clock_.MonotonicNs();
+    if (!concerns(name)) continue;
+    writing_[PathOf(name)] = clock_.MonotonicNs();
+    any = true;
   }
   for (const std::string& name : events.touched) {
     if (!concerns(name)) continue;
@@ -135,7 +139,9 @@ void FileSource::TakeEvents() {
     to_read_.insert(PathOf(name));
     // Of a single file's path, it is the scan that tells gone from moved.
     rescan_ |= !is_folder_;
+    any = true;
   }
+  return any;
 }
 
 void FileSource::OnEvents() {
@@ -145,16 +151,22 @@ void FileSource::OnEvents() {
 
 void FileSource::OnQuiet() {
   quiet_timer_ = 0;
-  waiting_since_ns_ = 0;
-  TakeEvents();
-  for (auto& [name, file] : files_) {
-    if (file.removals_wait) to_read_.insert(name);
-  }
+  const bool quiet = !TakeEvents();
   for (const auto& [name, when] : writing_) {
     if (!IsBeingWritten(name)) to_read_.insert(name);
   }
   std::erase_if(writing_, [this](const auto& entry) { return !IsBeingWritten(entry.first); });
+  if (!quiet && !WaitedTooLong()) return Turn(Removals::kLater);  // waits again
+  waiting_since_ns_ = 0;
+  for (const auto& [name, file] : files_) {
+    if (file.removals_wait) to_read_.insert(name);
+  }
   Turn(Removals::kNow);
+}
+
+bool FileSource::WaitedTooLong() const {
+  const auto waited = static_cast<std::int64_t>(clock_.MonotonicNs() - waiting_since_ns_);
+  return absl::Nanoseconds(waited) > options_.quiet * kMaxQuietTimes;
 }
 
 void FileSource::OnRescan() {
@@ -441,10 +453,8 @@ void FileSource::ArmQuietTimer() {
       !writing_.empty() || std::any_of(files_.begin(), files_.end(),
                                        [](const auto& file) { return file.second.removals_wait; });
   if (!waits) return;
-  const std::uint64_t now = clock_.MonotonicNs();
-  if (waiting_since_ns_ == 0) waiting_since_ns_ = now;
-  const auto waited = absl::Nanoseconds(static_cast<std::int64_t>(now - waiting_since_ns_));
-  if (quiet_timer_ != 0 && waited > options_.quiet * kMaxQuietTimes) return;  // let it fire
+  if (waiting_since_ns_ == 0) waiting_since_ns_ = clock_.MonotonicNs();
+  if (quiet_timer_ != 0 && WaitedTooLong()) return;  // let it fire
   loop_.Cancel(quiet_timer_);
   quiet_timer_ = loop_.RunAfter(options_.quiet, [this] { OnQuiet(); });
 }

@@ -97,8 +97,9 @@ class FileSource final : public ClusterSource {
              LoadedAllocations remembered);
 
   void OnEvents();
-  void TakeEvents();
+  bool TakeEvents();
   void OnQuiet();
+  bool WaitedTooLong() const;
   void OnRescan();
   void Turn(Removals removals);
   bool Scan();
