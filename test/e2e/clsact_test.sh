@@ -8,8 +8,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 open_cluster
 cluster_serve a1 a2 b1 b2
 usual_manifests a1 a2 b1 b2
+clang -target bpf -O2 -c -x c - -o "$CLUSTER_DIR/other.o" <<'C'
+__attribute__((section("tc"), used)) int other(void *skb) { return -1; }
+char LICENSE[] __attribute__((section("license"), used)) = "GPL";
+C
 cluster_in node-a tc qdisc add dev eth0 clsact
-cluster_in node-a tc filter add dev eth0 ingress pref 49152 protocol all matchall action continue
+cluster_in node-a tc filter add dev eth0 ingress pref 60000 protocol all bpf da \
+  obj "$CLUSTER_DIR/other.o" sec tc
 cluster_agent node-a "$MANIFESTS" --attach=clsact
 
 attached() {
@@ -36,4 +41,6 @@ expect_equal 'filters of ours' \
 cluster_kill sluiced-node-a
 cluster_in node-a "$CLUSTER_BIN/cmd/sluiced/sluiced" --cleanup --bpffs "$CLUSTER_BPFFS-node-a" \
   --state-dir "$CLUSTER_DIR/state-node-a" >>"$CLUSTER_DIR/sluiced-cleanup.log" 2>&1
-expect_match 'the other filter' "$(cluster_in node-a tc filter show dev eth0 ingress)" matchall
+filters=$(cluster_in node-a tc filter show dev eth0 ingress)
+expect_match 'the other filter' "$filters" 'other\.o'
+[[ $filters != *sl_from_net* ]] || fail "ours stayed: $filters"

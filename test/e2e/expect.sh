@@ -24,6 +24,9 @@ fail() {
     printf '%s ends with:\n' "${log##*/}" >&2
     tail -n 15 "$log" >&2
   done
+  if [[ -d ${CLUSTER_DIR:-}/state-node-a ]]; then
+    cluster_ctl node-a drops >&2 || true
+  fi
   exit 1
 }
 
@@ -223,7 +226,7 @@ load_some_more() {
   local name asked
   for name in "$@"; do
     asked=$(load_asked "$name")
-    eventually "load $name goes on" load_goes_on "$name" $((asked + ${LOAD_STEP:-150}))
+    eventually "load $name goes on" load_goes_on "$name" $((asked + ${LOAD_STEP:-80}))
   done
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A service without a usable backend refuses: TCP by RST, UDP by port unreachable, at once, in both
-# families, from pods and from outside; a port that a ClusterIP does not have likewise. With
-# externalTrafficPolicy: Local and endpoints elsewhere only, outside traffic is dropped instead.
+# families, from pods and from outside; a port that a ClusterIP does not have likewise. An address
+# of --service-cidr that no service has gets nothing, and does not loop on the default route.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
@@ -42,10 +42,16 @@ web_on a1:terminating b1:notready
 in_force
 expect_match 'terminating' "$(probe a2 $WEB4 80)" '^answer a1'
 
-step 'a port that the ClusterIP does not have'
+step 'a port that the ClusterIP does not have, and an address that no service has'
 web_on a1
-in_force
+cluster_kill sluiced-node-a
+cluster_agent node-a "$MANIFESTS" --service-cidr '10.96.0.0/16,fd00:10:96::/112'
 for address in $WEB4 $WEB6; do
   expect_equal 'TCP' "$(probe a2 "$address" 81 "${quick[@]}")" refused
   expect_equal 'UDP' "$(probe a2 "$address" 81 --protocol udp "${quick[@]}")" refused
+  expect_match 'the port that it has' "$(probe a2 "$address" 80)" '^answer a1'
 done
+for address in 10.96.9.9 fd00:10:96::9009; do
+  expect_equal 'nobody' "$(probe a2 $address 80 --timeout 1.5)" timeout
+done
+expect_equal 'counted' "$(($(dropped no_such_port) >= 4 && $(dropped no_such_service) >= 2))" 1
