@@ -124,7 +124,7 @@ void MapState::AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns) {
   std::set<std::uint32_t> free;
   for (const auto& [id, row] : rows.backends) {
     if (id == 0 || id >= limits_.backends) continue;
-    SetBackendRow(id, row);
+    PlaceBackendRow(id, row);
     backend_id_allocator_.MarkUsed(id);
     if (row.flags == 0) free.insert(id);
   }
@@ -151,6 +151,7 @@ void MapState::AdoptUses() {
     for (const auto& [id, flags] : uses) list.push_back({id, flags});
     for (const BackendUse& use : list) CountUse(use, true);
   }
+  for (std::uint32_t id = 1; id < backends_.size(); ++id) UpdateUnheld(id);
   // Present, but in no set: endpoints that are not ready, or those of a Service that is gone.
   std::vector<BackendUse> rest;
   for (std::uint32_t id : unheld_backends_) {
@@ -291,10 +292,12 @@ void MapState::NameRanges(const abi::service& row, bool named) {
 }
 
 void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
-  if (backends_.size() <= id) {
-    backends_.resize(id + 1);
-    holders_.resize(id + 1);
-  }
+  PlaceBackendRow(id, row);
+  UpdateUnheld(id);
+}
+
+void MapState::PlaceBackendRow(std::uint32_t id, const abi::backend& row) {
+  GrowBackends(id);
   const auto key_of = [](const abi::backend& b) {
     return AddressKey(IpAddress::FromAbi(b.address), ntohs(b.port), b.protocol);
   };
@@ -303,7 +306,16 @@ void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
   backends_[id] = row;
   // Of two with one address the first counts; the other is held by nobody and goes.
   if (row.flags != 0) backend_ids_.emplace(key_of(row), id);
-  if (row.flags != 0 && holders_[id].present == 0) {
+}
+
+void MapState::GrowBackends(std::uint32_t id) {
+  if (id < backends_.size()) return;
+  backends_.resize(id + 1);
+  holders_.resize(id + 1);
+}
+
+void MapState::UpdateUnheld(std::uint32_t id) {
+  if (backends_[id].flags != 0 && holders_[id].present == 0) {
     unheld_backends_.insert(id);
   } else {
     unheld_backends_.erase(id);
@@ -311,20 +323,13 @@ void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
 }
 
 void MapState::CountUse(const BackendUse& use, bool held) {
-  if (use.backend_id >= holders_.size()) {
-    backends_.resize(use.backend_id + 1);
-    holders_.resize(use.backend_id + 1);
-  }
+  GrowBackends(use.backend_id);
   Holders& holders = holders_[use.backend_id];
   const std::uint32_t one = held ? 1U : ~0U;  // adds 1 or takes 1 away
   holders.present += one;
   if (use.flags & abi::SL_BACKEND_USABLE) holders.usable += one;
   if (use.flags & abi::SL_BACKEND_LOCAL) holders.local += one;
-  if (holders.present == 0 && backends_[use.backend_id].flags != 0) {
-    unheld_backends_.insert(use.backend_id);
-  } else {
-    unheld_backends_.erase(use.backend_id);
-  }
+  UpdateUnheld(use.backend_id);
 }
 
 const abi::service* MapState::FindService(const abi::service_key& key) const {

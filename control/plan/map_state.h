@@ -137,6 +137,9 @@ class MapState {
   void EraseServiceRow(const abi::service_key& key);
   void NameRanges(const abi::service& row, bool named);
   void SetBackendRow(std::uint32_t id, const abi::backend& row);
+  void PlaceBackendRow(std::uint32_t id, const abi::backend& row);
+  void GrowBackends(std::uint32_t id);
+  void UpdateUnheld(std::uint32_t id);
   void CountUse(const BackendUse& use, bool held);
 
   void AdoptNames(const MapRows& rows);
