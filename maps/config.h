@@ -22,7 +22,7 @@ struct node_config {
 	struct addr_range service_range[SL_FAMILY_COUNT];
 	__u16 snat_port_min; /* host order, inclusive */
 	__u16 snat_port_max;
-	__u32 pad;
+	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good */
 };
 SL_ABI_SIZE(node_config, 104);
 

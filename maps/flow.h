@@ -30,7 +30,11 @@ enum sl_flow_flag {
 	SL_FLOW_ANSWERED = 1 << 2, /* the backend has answered (SYN-ACK, or any datagram) */
 	SL_FLOW_FIN_CLIENT = 1 << 3,
 	SL_FLOW_FIN_BACKEND = 1 << 4,
-	SL_FLOW_RESET = 1 << 5, /* an RST was seen, from either side */
+	/* An RST was seen, from either side, and nothing since: its sequence number is not checked, so
+	 * that a later segment takes the mark away again. */
+	SL_FLOW_RESET = 1 << 5,
+	/* The frontend is no longer the service's: a datagram starts the flow anew. */
+	SL_FLOW_STALE = 1 << 6,
 	SL_FLOW_CLOSED = SL_FLOW_FIN_CLIENT | SL_FLOW_FIN_BACKEND, /* both: closed in good order */
 };
 
@@ -78,7 +82,10 @@ struct opening_bucket {
 	__u32 pad0;
 	__u32 tag[SL_OPENING_WAYS];	  /* 0: free */
 	__u32 last_seen[SL_OPENING_WAYS]; /* ticks */
-	__u32 pad1[6];
+	/* TCP: the acknowledgment number that completes the handshake, host order; valid with
+	 * SL_FLOW_ANSWERED. */
+	__u32 expected_ack[SL_OPENING_WAYS];
+	__u32 pad1[2];
 	struct opening_flow flows[SL_OPENING_WAYS];
 };
 SL_ABI_SIZE(opening_bucket, 448);

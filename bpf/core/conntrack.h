@@ -41,28 +41,84 @@ static __always_inline void conntrack_partner_entry(const struct flow *key,
 	partner->flags = entry->flags ^ SL_FLOW_FORWARD;
 }
 
+static __always_inline bool same_address(const struct addr *a, const struct addr *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+enum { CONNTRACK_TAKEN = 1, CONNTRACK_FULL = 2 };
+
+/* Do both rows give a packet the same addresses and ports? */
+static __always_inline bool conntrack_same_target(const struct flow_entry *a,
+						  const struct flow_entry *b)
+{
+	return same_address(&a->new_source, &b->new_source) &&
+	       same_address(&a->new_destination, &b->new_destination) &&
+	       entry_ports(a) == entry_ports(b);
+}
+
 /*
- * Writes both rows of p->flow. Return: 0; -1: the table is full or the reply's tuple belongs to
- * another flow: nothing was written.
+ * Writes both rows of p->flow. Return: 0, also if another CPU just has; CONNTRACK_TAKEN: the reply's
+ * tuple belongs to another flow; CONNTRACK_FULL. Nothing was written then.
  */
 static __noinline int conntrack_insert(const struct packet *p)
 {
 	struct opening_flow row;
+	struct flow_entry *other;
 
 	conntrack_partner_key(&p->flow.key, &p->flow.entry, &row.key);
 	conntrack_partner_entry(&p->flow.key, &p->flow.entry, &row.entry);
-	if (bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_NOEXIST))
-		return -1;
+	if (bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_NOEXIST)) {
+		other = bpf_map_lookup_elem(&sl_flows, &row.key);
+		if (!other)
+			return CONNTRACK_FULL;
+		if (!conntrack_same_target(other, &row.entry))
+			return CONNTRACK_TAKEN;
+	}
 	/* A copy: kernels before 6.2 take no key from a global function's argument. */
 	row = p->flow;
 	if (!bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_ANY))
 		return 0;
 	conntrack_partner_key(&p->flow.key, &p->flow.entry, &row.key);
 	bpf_map_delete_elem(&sl_flows, &row.key);
-	return -1;
+	return CONNTRACK_FULL;
 }
 
-/* Puts the partner of a row back if it is gone: once a beat and row. */
+/*
+ * Return: 1 and p->flow.entry, if p->flow.key has become an established flow since it was looked for:
+ * rows are written before the place in sl_opening is freed, so that a flow is always in one of them.
+ */
+static __noinline int conntrack_find(struct packet *p)
+{
+	struct flow key = p->flow.key;
+	struct flow_entry *entry = bpf_map_lookup_elem(&sl_flows, &key);
+
+	if (!entry || !(entry->flags & SL_FLOW_FORWARD))
+		return 0;
+	p->flow.entry = *entry;
+	return 1;
+}
+
+/* The service that the packet is for, or NULL. Maps: one hash lookup. */
+static __always_inline struct service *service_find(const struct packet *p)
+{
+	struct service_key key = { .address = p->flow.key.destination };
+
+	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.key.destination_port;
+	return bpf_map_lookup_elem(&sl_services, &key);
+}
+
+/* Is the frontend that a forward row was made for another service's now, or nobody's? */
+static __noinline int conntrack_lost_frontend(const struct packet *p, const struct flow_entry *entry)
+{
+	struct service *service = service_find(p);
+
+	return !service || service->id != entry->service_id;
+}
+
+/* Puts the partner of a row back if it is gone. */
 static __noinline int conntrack_heal(const struct flow *key, const struct flow_entry *entry)
 {
 	struct opening_flow partner;
@@ -74,22 +130,52 @@ static __noinline int conntrack_heal(const struct flow *key, const struct flow_e
 	return bpf_map_update_elem(&sl_flows, &partner.key, &partner.entry, BPF_NOEXIST);
 }
 
-/* Marks both rows with what a FIN or RST says. */
+/*
+ * What is looked at once a beat and row: that the partner is there, and that datagrams still go to the
+ * service that has the frontend. (A TCP connection outlives its frontend; a new one asks anew.)
+ */
+static __noinline int conntrack_check(const struct packet *p, struct flow_entry *entry)
+{
+	if (p->flow.key.protocol == IPPROTO_UDP && entry->flags & SL_FLOW_FORWARD &&
+	    conntrack_lost_frontend(p, entry)) {
+		entry->flags |= SL_FLOW_STALE;
+		return 0;
+	}
+	return conntrack_heal(&p->flow.key, entry);
+}
+
+/* Flags and beat are one aligned word, of which the flags are the low byte (little endian). */
+static __always_inline void conntrack_mark(struct flow_entry *entry, __u32 set, __u32 keep)
+{
+	__u32 *word = (__u32 *)&entry->flags;
+
+	if (set)
+		__sync_fetch_and_or(word, set);
+	if (keep != ~0U)
+		__sync_fetch_and_and(word, keep);
+}
+
+/*
+ * Marks both rows with what a FIN or RST says. An RST is believed until another segment follows: its
+ * number may be made up. Updates are atomic: both ends may close at once.
+ */
 static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry)
 {
 	struct flow_entry *other;
 	struct flow partner;
-	__u8 flags = 0;
+	__u32 set = 0, keep = ~0U;
 
 	if (p->tcp_flags & TCP_RST)
-		flags |= SL_FLOW_RESET;
+		set |= SL_FLOW_RESET;
+	else
+		keep = ~(__u32)SL_FLOW_RESET;
 	if (p->tcp_flags & TCP_FIN)
-		flags |= entry->flags & SL_FLOW_FORWARD ? SL_FLOW_FIN_CLIENT : SL_FLOW_FIN_BACKEND;
-	entry->flags |= flags;
+		set |= entry->flags & SL_FLOW_FORWARD ? SL_FLOW_FIN_CLIENT : SL_FLOW_FIN_BACKEND;
+	conntrack_mark(entry, set, keep);
 	conntrack_partner_key(&p->flow.key, entry, &partner);
 	other = bpf_map_lookup_elem(&sl_flows, &partner);
 	if (other)
-		other->flags |= flags;
+		conntrack_mark(other, set, keep);
 	return 0;
 }
 
@@ -107,13 +193,6 @@ static __always_inline bool conntrack_is_closed(const struct flow_entry *entry)
 {
 	return entry->flags & SL_FLOW_RESET ||
 	       (entry->flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
-}
-
-static __always_inline bool same_address(const struct addr *a, const struct addr *b)
-{
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-
-	return x[0] == y[0] && x[1] == y[1];
 }
 
 /*
@@ -146,8 +225,8 @@ static __always_inline void conntrack_touch(struct packet *p, struct flow_entry 
 	if (entry->beat != beat) {
 		entry->beat = beat;
 		entry->last_seen = now_ticks();
-		conntrack_heal(&p->flow.key, entry);
+		conntrack_check(p, entry);
 	}
-	if (p->tcp_flags & (TCP_FIN | TCP_RST))
+	if (p->tcp_flags & (TCP_FIN | TCP_RST) || entry->flags & SL_FLOW_RESET)
 		conntrack_close(p, entry);
 }

@@ -16,11 +16,12 @@ static __always_inline enum sl_verdict decide_drop(struct packet *p, __u32 reaso
 	return SL_VERDICT_DROP;
 }
 
-/* A reject is answered; an RST never is (RFC 9293 3.10.7.1). */
+/* A reject is answered; an RST never is (RFC 9293 3.10.7.1), nor is a fragment. */
 static __always_inline enum sl_verdict decide_reject(struct packet *p, __u32 reason)
 {
 	p->reason = reason;
-	if (p->tcp_flags & TCP_RST || p->flags & PACKET_LATER_FRAGMENT)
+	if (p->tcp_flags & TCP_RST ||
+	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return SL_VERDICT_DROP;
 	return SL_VERDICT_REJECT;
 }
@@ -131,7 +132,8 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 			return decide_drop(p, SL_REASON_NO_LOCAL_BACKEND);
 		return decide_reject(p, SL_REASON_NO_BACKEND);
 	}
-	if (service->flags & SL_SERVICE_AFFINITY && !avoid)
+	/* Affinity outweighs a lost SYN: one that is sent again must not move a client for hours. */
+	if (service->flags & SL_SERVICE_AFFINITY)
 		backend_id = affinity_find(p, service, local_only);
 	if (backend_id)
 		backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
@@ -158,10 +160,20 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 /* Makes an answered flow an established one; if there is no room it stays where it is. */
 static __always_inline void decide_promote(struct packet *p)
 {
-	if (!conntrack_insert(p)) {
+	__u8 flags = p->flow.entry.flags;
+	int kept;
+
+	p->flow.entry.last_seen = now_ticks();
+	if (p->tcp_flags & TCP_FIN)
+		p->flow.entry.flags |= SL_FLOW_FIN_CLIENT;
+	kept = conntrack_insert(p);
+	if (!kept) {
 		opening_clear(p);
 		return;
 	}
+	p->flow.entry.flags = flags;
+	if (kept != CONNTRACK_FULL)
+		return;
 	sl_flows_full_tick = now_ticks();
 	p->reason = SL_REASON_FLOWS_FULL;
 }
@@ -169,20 +181,9 @@ static __always_inline void decide_promote(struct packet *p)
 /* A flow that is being opened goes on. */
 static __always_inline enum sl_verdict decide_continue(struct packet *p)
 {
-	if (p->tcp_flags & TCP_RST)
-		opening_clear(p);
-	else if (p->flow.entry.flags & SL_FLOW_ANSWERED)
+	if (p->flow.entry.flags & SL_FLOW_ANSWERED && !(p->tcp_flags & TCP_RST))
 		decide_promote(p);
 	return SL_VERDICT_FORWARD;
-}
-
-/* The service that the packet is for, or NULL. Maps: one hash lookup. */
-static __always_inline struct service *decide_service(const struct packet *p)
-{
-	struct service_key key = { .address = p->flow.key.destination };
-
-	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.key.destination_port;
-	return bpf_map_lookup_elem(&sl_services, &key);
 }
 
 /*
@@ -215,21 +216,25 @@ __noinline int decide(struct packet *p, const struct service *service)
 	}
 	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)
-			return decide_reject(p, SL_REASON_NO_FLOW);
+			return conntrack_find(p) ? SL_VERDICT_FORWARD :
+						   decide_reject(p, SL_REASON_NO_FLOW);
 		if (!alive) {
 			opening_clear(p);
 			return decide_reject(p, SL_REASON_BACKEND_GONE);
 		}
 		return decide_continue(p);
 	}
-	if (!found)
+	if (!found) {
+		if (p->flow.key.protocol == IPPROTO_UDP && conntrack_find(p))
+			return SL_VERDICT_FORWARD;
 		return decide_choose(p, service, 0);
+	}
 	if (p->flow.key.protocol == IPPROTO_UDP && alive)
 		return decide_continue(p);
-	if (alive && p->flow.entry.flags & SL_FLOW_ANSWERED)
+	if (alive && (p->flow.entry.flags & (SL_FLOW_ANSWERED | SL_FLOW_RESET)) == SL_FLOW_ANSWERED)
 		return SL_VERDICT_FORWARD;
-	/* A SYN again: the backend chosen first has not answered. */
-	if (p->flow.key.protocol == IPPROTO_TCP)
+	/* A SYN again: the backend chosen first has not answered, or has refused. */
+	if (p->flow.key.protocol == IPPROTO_TCP && !(p->flow.entry.flags & SL_FLOW_RESET))
 		decide_count_failed(p->flow.entry.service_id, p->flow.entry.backend_id);
 	opening_clear(p);
 	return decide_choose(p, service, p->flow.entry.backend_id);

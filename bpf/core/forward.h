@@ -146,6 +146,10 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	int verdict;
 
 	packet_clear_decision(p);
+	/* A pod may reach its interface by a bridge's MAC address; the network must use ours. */
+	if (p->hook == SL_HOOK_FROM_NET && !(p->flags & PACKET_TRACED) && !ctx_for_us(ctx))
+		return CTX_NEXT;
+	packet_read_numbers(ctx, p);
 	if (!service && forward_may_answer(p) && opening_find_reply(p, 1)) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
@@ -164,18 +168,14 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	return forward_apply(ctx, p);
 }
 
-/* A forward packet of an established flow whose backend has left, or that starts the flow anew. */
-static __noinline int forward_renew(sl_ctx *ctx, struct packet *p, const struct flow_entry *entry)
+/* Ends an established flow whose backend has left, or in whose place a new one starts. */
+static __noinline int forward_end(struct packet *p, const struct flow_entry *entry)
 {
-	bool traced = p->flags & PACKET_TRACED;
-
 	packet_clear_decision(p);
 	p->flow.entry = *entry;
-	if (!traced)
-		conntrack_delete(&p->flow.key, &p->flow.entry);
-	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return forward_refuse(ctx, p, decide_reject(p, SL_REASON_BACKEND_GONE));
-	return forward_miss(ctx, p, decide_service(p));
+	if (p->flags & PACKET_TRACED)
+		return 0;
+	return conntrack_delete(&p->flow.key, &p->flow.entry);
 }
 
 /* Must a forward packet leave the flow it belongs to? One array read. */
@@ -188,19 +188,30 @@ static __always_inline bool forward_must_renew(const struct packet *p,
 	if (!backend_present(backend, entry->backend_generation))
 		return true;
 	if (p->flow.key.protocol == IPPROTO_UDP)
-		return !(backend->flags & SL_BACKEND_USABLE);
-	return p->tcp_flags & TCP_SYN && !(p->tcp_flags & TCP_ACK) && conntrack_is_closed(entry);
+		return !(backend->flags & SL_BACKEND_USABLE) || entry->flags & SL_FLOW_STALE;
+	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	       (conntrack_is_closed(entry) || conntrack_lost_frontend(p, entry));
 }
 
-/* A later fragment of which nothing more is known: dropped if it is for a service's address. */
-static __noinline int forward_fragment(sl_ctx *ctx, struct packet *p)
+/*
+ * A later fragment of which nothing more is known, or a packet of a transport that services do not
+ * have: dropped if it is for a service's address or the range of those. The stack would send it on to
+ * the default route, and a router might send it back.
+ */
+static __noinline int forward_other(sl_ctx *ctx, struct packet *p, int class)
 {
 	struct service_key key = { .address = p->flow.key.destination };
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	bool in_range = config && p->family < SL_FAMILY_COUNT &&
+			decide_in_range(&config->service_range[p->family], &key.address);
 
-	if (!bpf_map_lookup_elem(&sl_services, &key))
+	if (!in_range && (class != PACKET_FRAGMENT || !bpf_map_lookup_elem(&sl_services, &key)))
 		return CTX_NEXT;
 	packet_clear_decision(p);
-	p->reason = SL_REASON_FRAGMENT_UNKNOWN;
+	flow_set_ports(&p->flow.key, 0, 0);
+	p->reason = class == PACKET_FRAGMENT ? SL_REASON_FRAGMENT_UNKNOWN :
+					       SL_REASON_NO_SUCH_SERVICE;
 	return forward_refuse(ctx, p, SL_VERDICT_DROP);
 }
 
@@ -229,26 +240,29 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	if (class != PACKET_FLOW) {
 		if (class == PACKET_ICMP_ERROR)
 			return forward_icmp(ctx, &p);
-		if (class == PACKET_FRAGMENT)
-			return forward_fragment(ctx, &p);
+		if (class == PACKET_FRAGMENT || class == PACKET_IP)
+			return forward_other(ctx, &p, class);
 		return CTX_NEXT;
 	}
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (entry && entry->flags & SL_FLOW_FORWARD && forward_must_renew(&p, entry)) {
+		forward_end(&p, entry);
+		if (p.flow.key.protocol == IPPROTO_TCP &&
+		    (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+			return forward_refuse(ctx, &p, decide_reject(&p, SL_REASON_BACKEND_GONE));
+		entry = NULL;
+	}
 	if (!entry) {
-		struct service *service = decide_service(&p);
+		struct service *service = service_find(&p);
 
 		if (service || p.flags & PACKET_TRACED || forward_may_matter(&p))
 			return forward_miss(ctx, &p, service);
 		return CTX_NEXT;
 	}
-	if (entry->flags & SL_FLOW_FORWARD) {
-		if (forward_must_renew(&p, entry))
-			return forward_renew(ctx, &p, entry);
-	} else if (!(entry->flags & SL_FLOW_SNAT)) {
+	if (!(entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)))
 		return CTX_NEXT; /* a reply that the stack routes: its source is for egress */
-	}
 	if (p.flags & PACKET_TRACED || entry->flags & SL_FLOW_SNAT) {
 		packet_clear_decision(&p);
 		p.flow.entry = *entry;
@@ -267,6 +281,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 {
 	packet_clear_decision(p);
+	packet_read_numbers(ctx, p);
 	if (!opening_find_reply(p, 1) || p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	forward_count(ctx, &p->flow.entry);

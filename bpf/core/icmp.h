@@ -106,7 +106,7 @@ static __noinline int icmp_rewrite(sl_ctx *ctx, struct packet *p, struct icmp_qu
 		return -1;
 	if (ctx_checksum_diff(ctx, check, checksum_fold32(quote->diff), false, false))
 		return -1;
-	return v4 ? 0 : ctx_checksum_diff(ctx, check, checksum_fold32(outer), true, false);
+	return v4 ? 0 : packet_checksum_addresses(ctx, p, check, outer, false);
 }
 
 /*

@@ -12,16 +12,25 @@
 /* After this many ticks (34 s) without a packet a place is free. */
 enum { OPENING_TICKS = 32 };
 
+/*
+ * A handshake is complete if the client acknowledges the SYN-ACK's number, or, with TCP Fast Open, up
+ * to this much data behind it: nobody who has not seen the SYN-ACK gets a row in sl_flows.
+ */
+enum { OPENING_ACK_WINDOW = 65536 };
+
 enum opening_action {
 	OPENING_ANSWERED, /* the backend has answered */
-	OPENING_CLEAR,	  /* the flow is established, or refused */
+	OPENING_REFUSED,  /* an RST came, which may be forged: the place stays */
+	OPENING_CLEAR,	  /* the flow is established, or its backend gone */
 };
 
 /* Mixes as MurmurHash3's finalizer does. Never 0, which marks a free place. */
 static __always_inline __u32 opening_hash(const struct addr *address, __be16 port, __u32 protocol)
 {
 	const __u64 *words = (const __u64 *)address;
-	__u64 hash = words[0] * 0x9e3779b97f4a7c15ULL;
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	__u64 hash = (words[0] ^ (config ? config->hash_seed : 0)) * 0x9e3779b97f4a7c15ULL;
 
 	hash = (hash ^ hash >> 32 ^ words[1]) * 0xff51afd7ed558ccdULL;
 	hash = (hash ^ hash >> 33 ^ port ^ (__u64)protocol << 16) * 0xc4ceb9fe1a85ec53ULL;
@@ -34,6 +43,20 @@ static __always_inline struct opening_bucket *opening_bucket(__u32 hash)
 	__u32 index = hash & sl_opening_mask;
 
 	return bpf_map_lookup_elem(&sl_opening, &index);
+}
+
+/* Could the bucket hold a flow of @hash? Read without the lock, so that what is nobody's takes none. */
+static __always_inline bool opening_may_hold(const struct opening_bucket *bucket, __u32 hash)
+{
+	const volatile __u32 *tag = bucket->tag;
+
+	return tag[0] == hash || tag[1] == hash || tag[2] == hash || tag[3] == hash;
+}
+
+/* Whether the place has been silent for too long. Signed: another CPU's tick may be ahead. */
+static __always_inline bool opening_is_fresh(__u32 now, __u32 last_seen)
+{
+	return (__s32)(now - last_seen) <= OPENING_TICKS;
 }
 
 static __always_inline bool opening_same_key(const struct flow *a, const struct flow *b)
@@ -69,38 +92,45 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
 	       a->key.protocol == b->key.protocol;
 }
 
-/* Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; else 0. */
+/*
+ * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; else 0. An answered TCP
+ * flow is given out as unanswered to a packet that does not complete its handshake.
+ */
 __noinline int opening_find(struct packet *p)
 {
 	struct opening_bucket *bucket;
-	__u32 hash, now;
+	__u32 hash, now, expected = 0;
 	int found = 0;
 
 	if (!p)
 		return 0;
 	hash = opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
 	bucket = opening_bucket(hash);
-	if (!bucket)
+	if (!bucket || !opening_may_hold(bucket, hash))
 		return 0;
 	now = now_ticks();
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
 		if (!found && bucket->tag[i] == hash &&
-		    now - bucket->last_seen[i] <= OPENING_TICKS &&
+		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
 			p->flow.entry = bucket->flows[i].entry;
+			expected = bucket->expected_ack[i];
 			bucket->last_seen[i] = now;
 			found = 1;
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
+	if (found && p->flow.key.protocol == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN) &&
+	    (!(p->tcp_flags & TCP_ACK) || p->acknowledgment - expected >= OPENING_ACK_WINDOW))
+		p->flow.entry.flags &= ~SL_FLOW_ANSWERED;
 	return found;
 }
 
 /* Does @action to the flow @key in the bucket of @hash, if it is there. */
 static __always_inline void opening_act(__u32 hash, const struct flow *key,
-					enum opening_action action)
+					enum opening_action action, __u32 expected_ack)
 {
 	struct opening_bucket *bucket = opening_bucket(hash);
 
@@ -110,10 +140,15 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
 		if (bucket->tag[i] == hash && opening_same_key(&bucket->flows[i].key, key)) {
-			if (action == OPENING_ANSWERED)
+			if (action == OPENING_ANSWERED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
-			else
+				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
+				bucket->expected_ack[i] = expected_ack;
+			} else if (action == OPENING_REFUSED) {
+				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
+			} else {
 				bucket->tag[i] = 0;
+			}
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
@@ -122,14 +157,14 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 /*
  * Return: 1 and p->flow.entry as the reply's row, if p->flow.key is the tuple of answers to a flow
  * that is being opened; else 0. @answer: the packet is one, not an error about one: the flow counts as
- * answered from then on, or is closed by a TCP RST.
+ * answered from then on, or as refused.
  */
 __noinline int opening_find_reply(struct packet *p, int answer)
 {
 	struct opening_bucket *bucket;
 	struct flow forward;
 	int found = 0;
-	__u32 hash, now;
+	__u32 hash, now, expected;
 	bool refused;
 
 	if (!p)
@@ -138,22 +173,26 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	hash = opening_hash(&p->flow.key.destination, p->flow.key.destination_port,
 			    p->flow.key.protocol);
 	bucket = opening_bucket(hash);
-	if (!bucket)
+	if (!bucket || !opening_may_hold(bucket, hash))
 		return 0;
+	expected = p->sequence + 1;
 	now = now_ticks();
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
 		if (!found && bucket->tag[i] == hash &&
-		    now - bucket->last_seen[i] <= OPENING_TICKS &&
+		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_reply(&bucket->flows[i], &p->flow.key)) {
-			if (answer)
+			if (refused) {
+				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
+			} else if (answer) {
 				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
+				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
+				bucket->expected_ack[i] = expected;
+			}
 			p->flow.entry = bucket->flows[i].entry;
 			forward = bucket->flows[i].key;
 			bucket->last_seen[i] = now;
-			if (refused)
-				bucket->tag[i] = 0;
 			found = 1;
 		}
 	}
@@ -166,7 +205,7 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	p->flow.entry.flags &= ~SL_FLOW_FORWARD;
 	if (answer && p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&forward.source, forward.source_port, forward.protocol);
-		opening_act(hash, &forward, refused ? OPENING_CLEAR : OPENING_ANSWERED);
+		opening_act(hash, &forward, refused ? OPENING_REFUSED : OPENING_ANSWERED, expected);
 	}
 	return 1;
 }
@@ -197,9 +236,12 @@ __noinline int opening_put(struct packet *p, int snat)
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
-		__u32 age = bucket->tag[i] ? now - bucket->last_seen[i] + 1 : ~0U - 1;
+		bool fresh = opening_is_fresh(now, bucket->last_seen[i]);
+		__u32 age = !bucket->tag[i]				    ? ~0U - 1 :
+			    (__s32)(now - bucket->last_seen[i]) < 0 ? 1 :
+								      now - bucket->last_seen[i] + 1;
 
-		if (age <= OPENING_TICKS + 1 && bucket->tag[i] == hash) {
+		if (fresh && bucket->tag[i] == hash) {
 			if (opening_same_key(&bucket->flows[i].key, &p->flow.key))
 				age = ~0U;
 			else if (opening_same_answers(&bucket->flows[i], &p->flow))
@@ -228,11 +270,11 @@ __noinline int opening_clear(struct packet *p)
 	if (!p)
 		return -1;
 	hash = opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
-	opening_act(hash, &p->flow.key, OPENING_CLEAR);
+	opening_act(hash, &p->flow.key, OPENING_CLEAR, 0);
 	if (p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
 				    p->flow.key.protocol);
-		opening_act(hash, &p->flow.key, OPENING_CLEAR);
+		opening_act(hash, &p->flow.key, OPENING_CLEAR, 0);
 	}
 	return 0;
 }

@@ -23,6 +23,8 @@ enum {
 
 enum { CTX_MAX_OFFSET = 0x3fff };
 
+enum { CTX_PACKET_HOST = 0 }; /* PACKET_HOST of linux/if_packet.h, which needs the C library */
+
 /*
  * Return: `length` bytes of the packet at `offset`, or NULL if they are not in the linear part.
  * Dead after any helper that changes the packet. The bound is for the verifier, which forgets those
@@ -84,6 +86,35 @@ static __always_inline int ctx_checksum_diff(sl_ctx *ctx, __u32 offset, __u32 di
 	return bpf_l4_csum_replace(ctx, offset, 0, diff,
 				   (pseudo ? BPF_F_PSEUDO_HDR : 0) |
 					   (udp ? BPF_F_MARK_MANGLED_0 : 0));
+}
+
+/* IPv6 has no header checksum: addresses and transport checksum change the sum of a whole packet that
+ * a NIC has computed by nothing, but bpf_l4_csum_replace takes @diff from it: gives it back. */
+static __always_inline void ctx_checksum_complete(sl_ctx *ctx, __u32 diff)
+{
+	bpf_csum_update(ctx, diff);
+}
+
+/*
+ * Has the stack left the transport checksum at @offset for the device to finish? A change of words
+ * outside the pseudo header then does not change the field. Return: 1 or 0; the field is as before.
+ */
+static __always_inline int ctx_checksum_unfinished(sl_ctx *ctx, __u32 offset)
+{
+	__u16 before = 0, after = 0;
+
+	if (bpf_skb_load_bytes(ctx, offset, &before, sizeof(before)) ||
+	    bpf_l4_csum_replace(ctx, offset, 0, 1, 2) ||
+	    bpf_skb_load_bytes(ctx, offset, &after, sizeof(after)))
+		return 0;
+	return before == after;
+}
+
+/* Is the frame for this node by its MAC address? The network floods others' frames to a switch's
+ * ports and to listeners, and to answer those would be to break in. */
+static __always_inline bool ctx_for_us(sl_ctx *ctx)
+{
+	return ctx->pkt_type == CTX_PACKET_HOST;
 }
 
 /* Sends the packet out of the interface that it is on, as a frame: the reply to a reject. */

@@ -37,8 +37,7 @@ static __always_inline __u32 l3_v4_parse_plain(sl_ctx *ctx, struct packet *p)
 	return ip->protocol;
 }
 
-static __always_inline enum packet_class l3_v4_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
-						     __be32 *fragment_id)
+static __always_inline enum packet_class l3_v4_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol)
 {
 	struct iphdr *ip = ctx_header(ctx, p->l3, sizeof(*ip));
 	__u16 fragment;
@@ -55,7 +54,7 @@ static __always_inline enum packet_class l3_v4_parse(sl_ctx *ctx, struct packet 
 	fragment = bpf_ntohs(ip->frag_off);
 	if (fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET)) {
 		p->flags |= fragment & IPV4_OFFSET ? PACKET_LATER_FRAGMENT : PACKET_FIRST_FRAGMENT;
-		*fragment_id = ip->id;
+		p->fragment_id = ip->id;
 	}
 	return PACKET_FLOW;
 }

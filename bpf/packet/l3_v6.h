@@ -27,6 +27,12 @@ static __always_inline void l3_v6_copy(void *to, const void *from)
 	((__u64 *)to)[1] = ((const __u64 *)from)[1];
 }
 
+/* Such an address has no place on a wire (RFC 4291 2.5.5.2), and would be taken for IPv4's. */
+static __always_inline bool l3_v6_is_mapped(const struct addr *address)
+{
+	return !((const __u64 *)address)[0] && address->w[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline bool l3_v6_icmp_is_error(__u8 type)
 {
 	return type >= ICMPV6_DEST_UNREACH && type <= ICMPV6_PARAMPROB;
@@ -36,8 +42,7 @@ static __always_inline bool l3_v6_icmp_is_error(__u8 type)
  * Steps over extension headers from p->l4 with next header *protocol. Not inlined: a packet with
  * such headers is rare, and the loop is large.
  */
-static __noinline int l3_v6_skip_extensions(sl_ctx *ctx, struct packet *p, __u32 *protocol,
-					    __be32 *fragment_id)
+static __noinline int l3_v6_skip_extensions(sl_ctx *ctx, struct packet *p, __u32 *protocol)
 {
 	__u32 offset = p->l4;
 	__u32 next = *protocol;
@@ -60,12 +65,12 @@ static __noinline int l3_v6_skip_extensions(sl_ctx *ctx, struct packet *p, __u32
 			offset += sizeof(*header);
 			if (where & IPV6_FRAGMENT_OFFSET) {
 				p->flags |= PACKET_LATER_FRAGMENT;
-				*fragment_id = header->id;
+				p->fragment_id = header->id;
 				break;
 			}
 			if (where & IPV6_FRAGMENT_MORE) {
 				p->flags |= PACKET_FIRST_FRAGMENT;
-				*fragment_id = header->id;
+				p->fragment_id = header->id;
 			}
 			continue;
 		}
@@ -96,11 +101,12 @@ static __always_inline __u32 l3_v6_parse_plain(sl_ctx *ctx, struct packet *p)
 	p->l4 = ETH_HLEN + sizeof(*ip);
 	l3_v6_copy(&p->flow.key.source, &ip->saddr);
 	l3_v6_copy(&p->flow.key.destination, &ip->daddr);
+	if (l3_v6_is_mapped(&p->flow.key.source) || l3_v6_is_mapped(&p->flow.key.destination))
+		return IPPROTO_RAW;
 	return ip->nexthdr;
 }
 
-static __always_inline enum packet_class l3_v6_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol,
-						     __be32 *fragment_id)
+static __always_inline enum packet_class l3_v6_parse(sl_ctx *ctx, struct packet *p, __u32 *protocol)
 {
 	struct ipv6hdr *ip = ctx_header(ctx, p->l3, sizeof(*ip));
 
@@ -112,9 +118,11 @@ static __always_inline enum packet_class l3_v6_parse(sl_ctx *ctx, struct packet 
 	p->l4 = p->l3 + sizeof(*ip);
 	l3_v6_copy(&p->flow.key.source, &ip->saddr);
 	l3_v6_copy(&p->flow.key.destination, &ip->daddr);
+	if (l3_v6_is_mapped(&p->flow.key.source) || l3_v6_is_mapped(&p->flow.key.destination))
+		return PACKET_OTHER;
 	*protocol = ip->nexthdr;
 	if (l3_v6_is_extension(ip->nexthdr)) {
-		int class = l3_v6_skip_extensions(ctx, p, protocol, fragment_id);
+		int class = l3_v6_skip_extensions(ctx, p, protocol);
 
 		if (class != PACKET_FLOW)
 			return class;

@@ -17,6 +17,7 @@
 
 enum packet_class {
 	PACKET_OTHER,	   /* nothing that a service could be meant by */
+	PACKET_IP,	   /* IP, but of no transport that services have */
 	PACKET_FLOW,	   /* TCP or UDP */
 	PACKET_ICMP_ERROR, /* an ICMP error: the flow is that of the packet inside */
 	PACKET_SHORT,	   /* headers are not in the linear part, or not there at all */
@@ -65,6 +66,9 @@ struct packet {
 	__u8 hook;  /* enum sl_hook */
 	__u32 reason;
 	__u32 frontend; /* enum sl_frontend_kind */
+	__be32 fragment_id; /* with PACKET_FIRST_FRAGMENT or PACKET_LATER_FRAGMENT */
+	__u32 sequence;	    /* TCP, host order; read only where a flow is being opened */
+	__u32 acknowledgment;
 	__u32 pad;
 };
 
@@ -77,6 +81,8 @@ static __always_inline void packet_clear_decision(struct packet *p)
 	__builtin_memset(&p->flow.entry, 0, sizeof(p->flow.entry));
 	p->reason = 0;
 	p->frontend = 0;
+	p->sequence = 0;
+	p->acknowledgment = 0;
 	p->pad = 0;
 }
 
@@ -162,23 +168,36 @@ static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct 
 #include "packet/l3_v4.h"
 #include "packet/l3_v6.h"
 
-/* Finds the ports of a later fragment. Return: 0, or -1: the first was not seen. */
-static __noinline int packet_fragment_ports(struct packet *p, __be32 id)
+/*
+ * The ports of a fragmented datagram: noted when its first fragment is translated, so that traffic of
+ * no service leaves nothing here, and found again for the later ones.
+ */
+static __always_inline void packet_fragment_key(const struct packet *p, struct fragment_key *key)
 {
-	struct fragment_key key = {
-		.source = p->flow.key.source,
-		.destination = p->flow.key.destination,
-		.id = id,
-		.protocol = p->flow.key.protocol,
-	};
+	key->source = p->flow.key.source;
+	key->destination = p->flow.key.destination;
+	key->id = p->fragment_id;
+	key->protocol = p->flow.key.protocol;
+}
+
+static __noinline int packet_note_fragment(const struct packet *p)
+{
+	struct fragment_key key;
+	__u32 ports = flow_ports(&p->flow.key);
+
+	if (p->flags & PACKET_TRACED)
+		return 0;
+	packet_fragment_key(p, &key);
+	return bpf_map_update_elem(&sl_frags, &key, &ports, BPF_ANY);
+}
+
+/* Return: 0, or -1: the first fragment was not seen. */
+static __noinline int packet_find_fragment(struct packet *p)
+{
+	struct fragment_key key;
 	__u32 *ports;
 
-	if (p->flags & PACKET_FIRST_FRAGMENT) {
-		__u32 first = flow_ports(&p->flow.key);
-
-		bpf_map_update_elem(&sl_frags, &key, &first, BPF_ANY);
-		return 0;
-	}
+	packet_fragment_key(p, &key);
 	ports = bpf_map_lookup_elem(&sl_frags, &key);
 	if (!ports)
 		return -1;
@@ -207,14 +226,38 @@ static __always_inline enum packet_class packet_parse_l4(sl_ctx *ctx, struct pac
 		flow_set_ports(&p->flow.key, *(__u32 *)udp, protocol);
 		return PACKET_FLOW;
 	}
-	return PACKET_OTHER;
+	return PACKET_IP;
 }
 
-/* Parses any frame: tags, options, extension headers, fragments (these with sl_frags). */
+/* What an IP packet is, given its protocol: reads the transport header, if there is one here. */
+static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct packet *p,
+							 __u32 protocol)
+{
+	bool v4 = p->family == SL_FAMILY_V4;
+	enum packet_class class;
+	__u8 *type;
+
+	if (p->flags & PACKET_LATER_FRAGMENT) {
+		flow_set_ports(&p->flow.key, 0, protocol);
+		if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+			return PACKET_IP;
+		return packet_find_fragment(p) ? PACKET_FRAGMENT : PACKET_FLOW;
+	}
+	class = packet_parse_l4(ctx, p, protocol);
+	if (class != PACKET_IP || p->flags & PACKET_FIRST_FRAGMENT ||
+	    protocol != (v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6))
+		return class;
+	type = ctx_header(ctx, p->l4, sizeof(struct icmp_header));
+	if (!type)
+		return PACKET_SHORT;
+	return (v4 ? l3_v4_icmp_is_error(*type) : l3_v6_icmp_is_error(*type)) ? PACKET_ICMP_ERROR :
+										PACKET_IP;
+}
+
+/* Parses any frame: tags, options, extension headers, fragments (of which the later read sl_frags). */
 static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 {
 	enum packet_class class;
-	__be32 fragment_id = 0;
 	__u32 protocol = 0;
 	__u16 *ethertype;
 	__u32 l3 = ETH_HLEN;
@@ -233,35 +276,12 @@ static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 	p->l3 = l3;
 	p->tcp_flags = 0;
 	if (*ethertype == bpf_htons(ETH_P_IP))
-		class = l3_v4_parse(ctx, p, &protocol, &fragment_id);
+		class = l3_v4_parse(ctx, p, &protocol);
 	else if (*ethertype == bpf_htons(ETH_P_IPV6))
-		class = l3_v6_parse(ctx, p, &protocol, &fragment_id);
+		class = l3_v6_parse(ctx, p, &protocol);
 	else
 		return PACKET_OTHER;
-	if (class != PACKET_FLOW)
-		return class;
-	if (p->flags & PACKET_LATER_FRAGMENT) {
-		flow_set_ports(&p->flow.key, 0, protocol);
-		if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
-			return PACKET_OTHER;
-		return packet_fragment_ports(p, fragment_id) ? PACKET_FRAGMENT : PACKET_FLOW;
-	}
-	class = packet_parse_l4(ctx, p, protocol);
-	if (class == PACKET_FLOW && p->flags & PACKET_FIRST_FRAGMENT)
-		packet_fragment_ports(p, fragment_id);
-	if (class != PACKET_OTHER)
-		return class;
-	if (protocol == (p->family == SL_FAMILY_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) &&
-	    !(p->flags & PACKET_FIRST_FRAGMENT)) {
-		__u8 *type = ctx_header(ctx, p->l4, 8);
-
-		if (!type)
-			return PACKET_SHORT;
-		if (p->family == SL_FAMILY_V4 ? l3_v4_icmp_is_error(*type) :
-						l3_v6_icmp_is_error(*type))
-			return PACKET_ICMP_ERROR;
-	}
-	return PACKET_OTHER;
+	return class == PACKET_FLOW ? packet_classify(ctx, p, protocol) : class;
 }
 
 enum { PACKET_PULL = 192 };
@@ -334,6 +354,33 @@ static __always_inline int packet_set_addresses(sl_ctx *ctx, const struct packet
 					   l3_v6_rewrite(ctx, l3, source, destination, diff);
 }
 
+/* Mends a checksum over a pseudo header whose addresses have changed by @diff. */
+static __always_inline int packet_checksum_addresses(sl_ctx *ctx, const struct packet *p,
+						     __u32 offset, __u64 diff, bool udp)
+{
+	__u32 folded = checksum_fold32(diff);
+
+	if (ctx_checksum_diff(ctx, offset, folded, true, udp))
+		return -1;
+	if (p->family == SL_FAMILY_V6)
+		ctx_checksum_complete(ctx, folded);
+	return 0;
+}
+
+/* Reads the TCP numbers that decisions about flows being opened look at. */
+static __always_inline void packet_read_numbers(sl_ctx *ctx, struct packet *p)
+{
+	struct tcphdr *tcp;
+
+	if (p->flow.key.protocol != IPPROTO_TCP || p->flags & PACKET_LATER_FRAGMENT)
+		return;
+	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
+	if (!tcp)
+		return;
+	p->sequence = bpf_ntohl(tcp->seq);
+	p->acknowledgment = bpf_ntohl(tcp->ack_seq);
+}
+
 /*
  * Gives the packet the addresses and ports of @entry and mends its checksums.
  * Return: 0, or -1: not possible, the packet is as it was or must be dropped.
@@ -346,6 +393,8 @@ static __always_inline int packet_rewrite(sl_ctx *ctx, struct packet *p,
 	__u32 new_ports = entry_ports(entry);
 	__u64 diff;
 
+	if (p->flags & PACKET_FIRST_FRAGMENT)
+		packet_note_fragment(p);
 	if (old_ports != new_ports && !(p->flags & PACKET_LATER_FRAGMENT)) {
 		__u32 *ports = ctx_header(ctx, p->l4, sizeof(*ports));
 
@@ -361,5 +410,5 @@ static __always_inline int packet_rewrite(sl_ctx *ctx, struct packet *p,
 	    ctx_checksum_diff(ctx, packet_checksum_offset(p),
 			      checksum_fold32(checksum_add(0, old_ports, new_ports)), false, udp))
 		return -1;
-	return ctx_checksum_diff(ctx, packet_checksum_offset(p), checksum_fold32(diff), true, udp);
+	return packet_checksum_addresses(ctx, p, packet_checksum_offset(p), diff, udp);
 }

@@ -7,6 +7,36 @@
 
 #include "packet/packet.h"
 
+/* ICMP errors a tick, in all: as many as Linux sends itself by default (icmp_msgs_per_sec). */
+enum { REJECT_ERRORS_PER_TICK = 1000 };
+
+/* Racy on purpose, as the samples in core/reason.h are. */
+__u32 sl_error_tick;
+__u32 sl_errors;
+
+static __always_inline bool reject_may_send_error(void)
+{
+	__u32 now = now_ticks();
+
+	if (sl_error_tick != now) {
+		sl_error_tick = now;
+		sl_errors = 0;
+	}
+	return sl_errors++ < REJECT_ERRORS_PER_TICK;
+}
+
+/* Is the source one that an answer can be sent to? (RFC 1122 3.2.2, RFC 4443 2.4 e) */
+static __always_inline bool reject_may_answer(const struct packet *p)
+{
+	const struct addr *source = &p->flow.key.source;
+	__u32 first = bpf_ntohl(source->w[3]);
+
+	if (p->family == SL_FAMILY_V4)
+		return first >> 24 && first >> 24 != 127 && first >> 28 < 14;
+	return (source->w[0] | source->w[1] | source->w[2] || first > 1) &&
+	       (bpf_ntohl(source->w[0]) >> 24) != 0xff;
+}
+
 /* Exchanges the MAC addresses. */
 static __always_inline int reject_swap_macs(sl_ctx *ctx)
 {
@@ -45,13 +75,14 @@ static __always_inline void reject_fill_reset(const struct tcphdr *in, __u32 pay
 static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 {
 	bool v4 = p->family == SL_FAMILY_V4;
+	bool unfinished = ctx_checksum_unfinished(ctx, packet_checksum_offset(p));
 	__u32 length = v4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
 	struct tcphdr reset, *tcp;
 	__u32 header;
 	__u64 sum;
 
 	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
-	if (!tcp)
+	if (!tcp || !reject_may_answer(p))
 		return -1;
 	/* A length of 0 is a GSO packet of more than 64 KiB; the frame's own says it. */
 	header = p->l4 - p->l3 + tcp->doff * 4;
@@ -60,10 +91,14 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 	reject_fill_reset(tcp, length > header ? length - header : 0, &reset);
 	sum = checksum_pseudo(&p->flow.key.source, &p->flow.key.destination, v4, sizeof(reset),
 				IPPROTO_TCP);
+	if (unfinished) {
+		reset.check = checksum_fold16(sum); /* the device adds the rest */
+	} else {
 #pragma unroll
-	for (unsigned int i = 0; i < sizeof(reset) / 4; i++)
-		sum += ((__u32 *)&reset)[i];
-	reset.check = ~checksum_fold16(sum);
+		for (unsigned int i = 0; i < sizeof(reset) / 4; i++)
+			sum += ((__u32 *)&reset)[i];
+		reset.check = ~checksum_fold16(sum);
+	}
 	if (reject_swap_macs(ctx) || ctx_resize(ctx, p->l4 + sizeof(reset)) ||
 	    ctx_store(ctx, p->l4, &reset, sizeof(reset)))
 		return -1;
@@ -78,6 +113,8 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 static __always_inline int reject_icmp(sl_ctx *ctx, struct packet *p, enum icmp_error_kind kind,
 				       __u32 mtu)
 {
+	if (!reject_may_answer(p) || !reject_may_send_error())
+		return -1;
 	if (p->family == SL_FAMILY_V4 ? l3_v4_icmp_error(ctx, p, kind, mtu) :
 					l3_v6_icmp_error(ctx, p, kind, mtu))
 		return -1;

@@ -20,6 +20,7 @@
 
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "test/support/packet.h"
 
 extern char** environ;
 
@@ -96,7 +97,9 @@ absl::Status NetNs::Ip(const std::vector<std::string>& lines) {
 
 absl::StatusOr<std::uint32_t> NetNs::AddDevice(const std::string& name, std::uint32_t mtu) {
   RETURN_IF_ERROR(Ip({
-      absl::StrCat("link add ", name, " mtu ", mtu, " type veth peer name ", name, "-x mtu ", mtu),
+      // The address that Ethernet{} sends to: frames for others are none of a node's business.
+      absl::StrCat("link add ", name, " address ", Ethernet{}.destination, " mtu ", mtu,
+                   " type veth peer name ", name, "-x mtu ", mtu),
       absl::StrCat("link set ", name, " up"),
       absl::StrCat("link set ", name, "-x up"),
   }));
