@@ -5,7 +5,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
 #include <string>
@@ -13,6 +12,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include <CLI/CLI.hpp>
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -111,7 +112,7 @@ absl::StatusOr<absl::Duration> ReadTimeout(const char* flag, const std::string& 
 
 absl::Status CheckCgroup(const std::string& path) {
   if (path.empty()) return absl::OkStatus();
-  struct statfs found{};
+  struct statfs found {};
   if (::statfs(path.c_str(), &found) != 0) {
     return ErrnoStatus(errno, absl::StrCat("--cgroup ", path));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "absl/status/statusor.h"
+
 #include "control/agent/agent_options.h"
 
 namespace sluice {

@@ -17,6 +17,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+
 #include "cmd/sluiced/flags.h"
 #include "control/agent/agent.h"
 #include "control/agent/node_datapath.h"

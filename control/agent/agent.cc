@@ -13,6 +13,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/agent/endpoints.h"
 #include "control/base/errno_status.h"
 #include "control/base/names.h"
@@ -25,7 +26,8 @@ namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Seconds(5);
 constexpr absl::Duration kCheckInterval = absl::Seconds(10);  // listeners
-constexpr absl::Duration kAnswerTimeout = absl::Seconds(5);   // of the loop, to other threads
+constexpr absl::Duration kShadowDelay = absl::Milliseconds(100);
+constexpr absl::Duration kAnswerTimeout = absl::Seconds(5);  // of the loop, to other threads
 constexpr absl::Duration kStopPoll = absl::Milliseconds(100);
 constexpr char kAutoscalerTaint[] = "ToBeDeletedByClusterAutoscaler";
 
@@ -85,6 +87,7 @@ Agent::~Agent() {
   stopping_ = true;
   loop_.Cancel(check_timer_);
   loop_.Cancel(sweep_timer_);
+  loop_.Cancel(shadow_timer_);
   if (source_ != nullptr) source_->Stop();
 }
 
@@ -114,8 +117,8 @@ absl::Status Agent::CreateParts() {
   reconciler_ = std::make_unique<Reconciler>(std::move(setup), clock_, reconciler);
   wake_.SetRun([this] { reconciler_->Run(); });
 
-  ASSIGN_OR_RETURN(BpfMap flows, BpfMap::OpenPinned(absl::StrCat(PinFolder(options_.bpffs), "/",
-                                                                 names::kFlows)));
+  ASSIGN_OR_RETURN(BpfMap flows,
+                   BpfMap::OpenPinned(absl::StrCat(PinFolder(options_.bpffs), "/", names::kFlows)));
   sweep_ = std::make_unique<ConntrackSweep>(
       std::make_unique<BpfFlowCursor>(std::move(flows)),
       ConntrackSweep::Tables{maps.flows(), maps.backends(), maps.service_names()}, clock_,
@@ -137,8 +140,8 @@ absl::Status Agent::Serve() {
   const std::string pins = PinFolder(options_.bpffs);
   ASSIGN_OR_RETURN(local_, ServeLocal(options_.state_dir, pins, *this));
   if (!options_.healthz_address.empty()) {
-    RETURN_IF_ERROR(ServeOn("--healthz-bind-address",
-                            ServeHealth(options_.healthz_address, *this), health_));
+    RETURN_IF_ERROR(
+        ServeOn("--healthz-bind-address", ServeHealth(options_.healthz_address, *this), health_));
   }
   if (!options_.metrics_address.empty()) {
     RETURN_IF_ERROR(ServeOn("--metrics-bind-address",
@@ -180,14 +183,22 @@ bool Agent::IsSynced() const { return reconciler_->sync_state() == SyncState::kS
 
 void Agent::OnRound() {
   TrackWaiting();
-  FindShadowedPorts();
   ReportNewProblems();
+  if (!ready_said_) {
+    FindShadowedPorts();
+  } else if (shadow_timer_ == 0) {
+    // It looks at every service, which one change must not pay for.
+    shadow_timer_ = loop_.RunAfter(kShadowDelay, [this] {
+      shadow_timer_ = 0;
+      FindShadowedPorts();
+    });
+  }
   if (!IsSynced()) return;
   if (!ready_said_) {
     ready_said_ = true;
     node_->EnableServiceRange();
-    ready_(absl::StrCat(reconciler_->services().size(), " services, ",
-                        node_->interfaces().size(), " interfaces"));
+    ready_(absl::StrCat(reconciler_->services().size(), " services, ", node_->interfaces().size(),
+                        " interfaces"));
   }
   const std::uint64_t applied = reconciler_->applied_generation();
   pending_syncs_.remove_if([applied](const PendingSync& pending) {
@@ -257,8 +268,8 @@ void Agent::SweepStep() {
   }
   sweep_status_ = ended.status();
   const bool more = ended.ok() && !*ended;
-  sweep_timer_ = loop_.RunAfter(more ? absl::ZeroDuration() : kSweepInterval,
-                                [this] { SweepStep(); });
+  sweep_timer_ =
+      loop_.RunAfter(more ? absl::ZeroDuration() : kSweepInterval, [this] { SweepStep(); });
 }
 
 Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
@@ -276,8 +287,7 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   for (std::string& reason : reconciler_->degraded()) {
     snapshot.degraded.push_back(std::move(reason));
   }
-  snapshot.degraded.insert(snapshot.degraded.end(), serve_problems_.begin(),
-                           serve_problems_.end());
+  snapshot.degraded.insert(snapshot.degraded.end(), serve_problems_.begin(), serve_problems_.end());
   for (const absl::Status& status : {sweep_status_, listeners_status_}) {
     if (!status.ok()) snapshot.degraded.emplace_back(status.message());
   }
@@ -313,7 +323,7 @@ std::vector<DropSample> Agent::NameDrops() const {
       sample.service = absl::StrCat(port.name_space, "/", port.name,
                                     port.port_name.empty() ? "" : ":", port.port_name);
     }
-    std::array<char, IF_NAMESIZE> interface{};
+    std::array<char, IF_NAMESIZE> interface {};
     if (::if_indextoname(event.ifindex, interface.data()) != nullptr) {
       sample.interface = interface.data();
     }

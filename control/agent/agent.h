@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The agent: the source, the reconciler and the node's datapath on one loop, and what others may ask
-// of them.
+// The agent: the source, the reconciler and the node's datapath on one loop, and what others may
+// ask of them.
 #pragma once
 
 #include <atomic>
@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
+
 #include "control/agent/agent_options.h"
 #include "control/agent/http_server.h"
 #include "control/agent/node_datapath.h"
@@ -41,9 +42,9 @@ class Agent final : public AgentView {
   // Loads the datapath and attaches nothing yet. `options`, `loop` and `clock` must outlive the
   // agent. Errors: those of NodeDatapath::Create and FileSource::Create; NOT_FOUND when there are
   // no manifests.
-  static absl::StatusOr<std::unique_ptr<Agent>> Create(const AgentOptions& options,
-                                                       EventLoop& loop, const Clock& clock,
-                                                       NoticeSink notice, ReadySink ready);
+  static absl::StatusOr<std::unique_ptr<Agent>> Create(const AgentOptions& options, EventLoop& loop,
+                                                       const Clock& clock, NoticeSink notice,
+                                                       ReadySink ready);
   ~Agent() override;
 
   // Attaches, follows the source and serves; to be called before the loop runs. Errors: those of
@@ -105,6 +106,7 @@ class Agent final : public AgentView {
   std::list<PendingSync> pending_syncs_;
   EventLoop::TimerId check_timer_ = 0;
   EventLoop::TimerId sweep_timer_ = 0;
+  EventLoop::TimerId shadow_timer_ = 0;
   std::atomic<bool> stopping_{false};
 
   // Last, so that they go first: their threads call what is above.

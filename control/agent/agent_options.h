@@ -29,7 +29,7 @@ struct AgentOptions {
   PortRange snat_ports = {20000, 29999};
   MapSizes sizes;
   SweepTimeouts timeouts;
-  std::string healthz_address = "0.0.0.0:10256";   // empty: not served
+  std::string healthz_address = "0.0.0.0:10256";    // empty: not served
   std::string metrics_address = "127.0.0.1:10249";  // empty: not served
   bool bind_address_hard_fail = false;
 };

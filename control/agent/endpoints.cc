@@ -8,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/agent/metrics_text.h"
 #include "maps/map_set.h"
 
@@ -65,21 +66,21 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_
                                                        AgentView& view) {
   return HttpServer::ListenUnix(
       absl::StrCat(state_dir, "/sluiced.sock"), [&view, pin_folder](httplib::Server& server) {
-        server.Get("/v1/snapshot", [&view, pin_folder](const httplib::Request&,
-                                                       httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot({.services = true, .drops = false});
-          if (!snapshot.ok()) return Fail(response, snapshot.status());
-          response.set_content(SnapshotJson(**snapshot, UseOf(pin_folder)), kJson);
-        });
+        server.Get("/v1/snapshot",
+                   [&view, pin_folder](const httplib::Request&, httplib::Response& response) {
+                     const auto snapshot = view.TakeSnapshot({.services = true, .drops = false});
+                     if (!snapshot.ok()) return Fail(response, snapshot.status());
+                     response.set_content(SnapshotJson(**snapshot, UseOf(pin_folder)), kJson);
+                   });
         server.Get("/v1/drops", [&view](const httplib::Request&, httplib::Response& response) {
           const auto snapshot = view.TakeSnapshot({.services = false, .drops = true});
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           response.set_content(DropsJson(**snapshot), kJson);
         });
-        server.Post("/v1/sync", [&view](const httplib::Request& request,
-                                        httplib::Response& response) {
-          AnswerSync(view, request, response);
-        });
+        server.Post("/v1/sync",
+                    [&view](const httplib::Request& request, httplib::Response& response) {
+                      AnswerSync(view, request, response);
+                    });
       });
 }
 
@@ -98,22 +99,21 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeHealth(const std::string& addre
 absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
                                                          const std::string& pin_folder,
                                                          AgentView& view) {
-  return HttpServer::ListenTcp(
-      address, kMetricsPort, [&view, pin_folder](httplib::Server& server) {
-        server.Get("/metrics", [&view, pin_folder](const httplib::Request&,
-                                                   httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot({});
-          if (!snapshot.ok()) return Fail(response, snapshot.status());
-          const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
-          if (!maps.ok()) return Fail(response, maps.status());
-          const absl::StatusOr<std::string> text = MetricsText(**snapshot, *maps);
-          if (!text.ok()) return Fail(response, text.status());
-          response.set_content(*text, kPrometheus);
-        });
-        server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
-          AnswerHealth(view, true, response);
-        });
-      });
+  return HttpServer::ListenTcp(address, kMetricsPort, [&view, pin_folder](httplib::Server& server) {
+    server.Get("/metrics",
+               [&view, pin_folder](const httplib::Request&, httplib::Response& response) {
+                 const auto snapshot = view.TakeSnapshot({});
+                 if (!snapshot.ok()) return Fail(response, snapshot.status());
+                 const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
+                 if (!maps.ok()) return Fail(response, maps.status());
+                 const absl::StatusOr<std::string> text = MetricsText(**snapshot, *maps);
+                 if (!text.ok()) return Fail(response, text.status());
+                 response.set_content(*text, kPrometheus);
+               });
+    server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
+      AnswerHealth(view, true, response);
+    });
+  });
 }
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+
 #include "control/agent/http_server.h"
 #include "control/agent/snapshot.h"
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 
@@ -19,7 +20,7 @@ using ServiceNames = std::map<std::uint32_t, abi::service_name>;
 struct ServiceCounter {
   const char* name;
   const char* help;
-  __u64 abi::service_stats::* value;
+  __u64 abi::service_stats::*value;
 };
 
 constexpr ServiceCounter kServiceCounters[] = {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "control/agent/snapshot.h"
 #include "maps/map_set.h"
 

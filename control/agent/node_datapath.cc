@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
@@ -57,9 +58,10 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
   RETURN_IF_ERROR(node->WriteMeta(clock));
   RETURN_IF_ERROR(node->ReservePorts());
   NodeDatapath* self = node.get();
-  ASSIGN_OR_RETURN(node->drops_,
-                   DropEvents::Start(loop, node->maps_->events_fd(),
-                                     [self](const abi::drop_event& event) { self->OnDrop(event); }));
+  ASSIGN_OR_RETURN(node->drops_, DropEvents::Start(loop, node->maps_->events_fd(),
+                                                   [self](const abi::drop_event& event) {
+                                                     self->OnDrop(event);
+                                                   }));
   ASSIGN_OR_RETURN(node->monitor_, NetworkMonitor::Create(loop));
   return node;
 }
@@ -106,8 +108,8 @@ absl::Status NodeDatapath::WriteMeta(const Clock& clock) {
   ASSIGN_OR_RETURN(const std::optional<abi::node_config> config, maps_->config().Lookup(0));
   config_ = config.value_or(abi::node_config{});
   const abi::node_config none{};
-  service_range_ = std::memcmp(config_.service_range, none.service_range,
-                               sizeof(none.service_range)) != 0;
+  service_range_ =
+      std::memcmp(config_.service_range, none.service_range, sizeof(none.service_range)) != 0;
   return absl::OkStatus();
 }
 
@@ -127,8 +129,9 @@ absl::Status NodeDatapath::ReservePorts() {
 
 absl::Status NodeDatapath::Start(std::function<void()> on_addresses) {
   on_addresses_ = std::move(on_addresses);
-  CheckForwarding();
-  return monitor_->Start([this] { OnNetworkChange(); });
+  RETURN_IF_ERROR(monitor_->Start([this] { OnNetworkChange(); }));
+  CheckForwarding();  // which families matter is known now
+  return absl::OkStatus();
 }
 
 void NodeDatapath::SetNodeObject(std::vector<IpAddress> addresses) {
@@ -176,8 +179,8 @@ void NodeDatapath::Attach(const std::vector<Interface>& interfaces) {
   std::vector<AttachedInterface> now = attacher_->Apply(interfaces);
   ReportInterfaces(now);
   attached_ = std::move(now);
-  const bool failed = std::any_of(
-      attached_.begin(), attached_.end(), [](const AttachedInterface& interface) {
+  const bool failed =
+      std::any_of(attached_.begin(), attached_.end(), [](const AttachedInterface& interface) {
         return !interface.error.empty() && !absl::StartsWith(interface.error, "not an Ethernet");
       });
   loop_.Cancel(retry_timer_);
@@ -209,13 +212,15 @@ void NodeDatapath::CheckForwarding() {
   std::vector<std::string> off;
   const absl::StatusOr<bool> v4 = ForwardingEnabled(true);
   if (v4.ok() && !*v4) {
-    off.push_back("IPv4 forwarding is off: services work only for local processes; "
-                  "set net.ipv4.ip_forward=1");
+    off.push_back(
+        "IPv4 forwarding is off: services work only for local processes; "
+        "set net.ipv4.ip_forward=1");
   }
   const absl::StatusOr<bool> v6 = ForwardingEnabled(false);
   if (v6.ok() && !*v6 && addresses_.source[abi::SL_FAMILY_V6].has_value()) {
-    off.push_back("IPv6 forwarding is off although the node has an IPv6 address; "
-                  "set net.ipv6.conf.all.forwarding=1");
+    off.push_back(
+        "IPv6 forwarding is off although the node has an IPv6 address; "
+        "set net.ipv6.conf.all.forwarding=1");
   }
   for (const std::string& reason : off) {
     if (std::find(forwarding_off_.begin(), forwarding_off_.end(), reason) ==
@@ -244,8 +249,8 @@ void NodeDatapath::OnDrop(const abi::drop_event& event) const {
           absl::StrCat("dropped: ", std::string(ReasonName(event.reason)), ", service ",
                        event.service_id, ", ", EndText(event.flow.source, event.flow.source_port),
                        " -> ", EndText(event.flow.destination, event.flow.destination_port), " ",
-                       ProtocolName(event.flow.protocol), ", ",
-                       std::string(HookName(event.hook)), " of interface ", event.ifindex));
+                       ProtocolName(event.flow.protocol), ", ", std::string(HookName(event.hook)),
+                       " of interface ", event.ifindex));
 }
 
 absl::Status CleanUpNode(const std::string& bpffs, const std::string& state_dir) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/agent/agent_options.h"
 #include "control/agent/notice.h"
 #include "control/base/clock.h"

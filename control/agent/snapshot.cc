@@ -3,10 +3,11 @@
 
 #include <arpa/inet.h>
 
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include <nlohmann/json.hpp>
+
 #include "control/base/names.h"
 
 namespace sluice {
@@ -46,12 +47,9 @@ Json ServiceJson(const ServiceSnapshot& entry) {
                         {"state", StateName(backend.state)}});
   }
   const ServicePortName& name = entry.service.name;
-  return {{"namespace", name.name_space},
-          {"name", name.name},
-          {"portName", name.port_name},
-          {"protocol", ProtocolName(name.protocol)},
-          {"type", entry.service.type},
-          {"id", entry.id},
+  return {{"namespace", name.name_space},   {"name", name.name},
+          {"portName", name.port_name},     {"protocol", ProtocolName(name.protocol)},
+          {"type", entry.service.type},     {"id", entry.id},
           {"backends", std::move(backends)}};
 }
 
@@ -71,9 +69,8 @@ Json InterfacesJson(const Snapshot& snapshot) {
 Json ProblemsJson(const Snapshot& snapshot) {
   Json problems = Json::array();
   for (const ReportedProblem& problem : snapshot.problems) {
-    problems.push_back({{"origin", problem.origin},
-                        {"object", problem.object},
-                        {"message", problem.message}});
+    problems.push_back(
+        {{"origin", problem.origin}, {"object", problem.object}, {"message", problem.message}});
   }
   return problems;
 }

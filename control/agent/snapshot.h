@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "control/apply/reconciler.h"
 #include "control/datapath/attachment.h"
 #include "control/datapath/listeners.h"

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/unique_fd.h"
 
 namespace sluice {

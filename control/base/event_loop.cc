@@ -11,6 +11,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/clock.h"
 #include "control/base/errno_status.h"
 

@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/datapath/clsact_filter.h"
@@ -40,7 +41,8 @@ bool FilterIsOurs(int ifindex, TcDirection direction) {
   return absl::StartsWith(info.name, "sl_");
 }
 
-// Filters of the interface that is recorded as `record`, unless another interface has its index now.
+// Filters of the interface that is recorded as `record`, unless another interface has its index
+// now.
 absl::Status RemoveRecorded(int ifindex, const ClsactRecord& record) {
   char name[IF_NAMESIZE] = {};
   if (::if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr) return absl::OkStatus();
@@ -89,12 +91,10 @@ std::string LinkPinName(std::string_view interface, std::string_view hook) {
 }
 
 absl::StatusOr<std::unique_ptr<Attacher>> Attacher::Create(std::string folder, AttachMode mode,
-                                                           Programs programs,
-                                                           NodeRecord& record) {
+                                                           Programs programs, NodeRecord& record) {
   const std::string links = LinksFolder(folder);
   if (::mkdir(links.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, links);
-  return absl::WrapUnique(
-      new Attacher(std::move(folder), mode, std::move(programs), record));
+  return absl::WrapUnique(new Attacher(std::move(folder), mode, std::move(programs), record));
 }
 
 Attacher::Attacher(std::string folder, AttachMode mode, Programs programs, NodeRecord& record)
@@ -151,13 +151,13 @@ absl::StatusOr<TcxLink> Attacher::AttachTcx(const Link& link, std::size_t hook) 
   const std::string path = PinPath(link.name, kHooks[hook]);
   const int program = programs_[hook].get();
   absl::StatusOr<TcxLink> pinned = TcxLink::OpenPinned(path);
-  if (pinned.ok() && pinned->Ifindex().value_or(0) == link.ifindex && pinned->Update(program).ok()) {
+  if (pinned.ok() && pinned->Ifindex().value_or(0) == link.ifindex &&
+      pinned->Update(program).ok()) {
     return pinned;
   }
   // Another device had the name; or the link can take no program any more.
   if (!absl::IsNotFound(pinned.status())) RETURN_IF_ERROR(RemovePin(path));
-  ASSIGN_OR_RETURN(TcxLink created, TcxLink::Create(program, link.ifindex,
-                                                    kHooks[hook].direction));
+  ASSIGN_OR_RETURN(TcxLink created, TcxLink::Create(program, link.ifindex, kHooks[hook].direction));
   RETURN_IF_ERROR(created.Pin(path));
   return created;
 }

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/unique_fd.h"
 #include "control/datapath/classify.h"
 #include "control/datapath/hooks.h"

@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -85,9 +86,9 @@ absl::Status AttachClsact(int ifindex, TcDirection direction, int program_fd) {
   const int err = bpf_tc_attach(&hook, &options);
   if (err == 0) return absl::OkStatus();
   if (err == -EINVAL || err == -EEXIST) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "attach (clsact): the kernel refuses a BPF filter of priority ", kClsactPriority,
-        "; see `tc filter show` for what else has it"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("attach (clsact): the kernel refuses a BPF filter of priority ",
+                     kClsactPriority, "; see `tc filter show` for what else has it"));
   }
   return ErrnoStatus(err, "attach (clsact)");
 }

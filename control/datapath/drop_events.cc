@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 

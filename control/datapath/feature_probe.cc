@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
@@ -36,16 +37,20 @@ constexpr std::array<NeededFunction, 4> kNeededFunctions = {{
 }};
 
 absl::Status Missing(const Features& features, std::string_view what, std::string_view since) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("kernel ", features.kernel, " has no ", absl::string_view(what.data(), what.size()),
-                   " (it came with Linux ", absl::string_view(since.data(), since.size()),
-                   "): run sluiced on Linux 5.15 or newer"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "kernel ", features.kernel, " has no ", absl::string_view(what.data(), what.size()),
+      " (it came with Linux ", absl::string_view(since.data(), since.size()),
+      "): run sluiced on Linux 5.15 or newer"));
 }
 
 // A program that passes every packet on.
 absl::StatusOr<UniqueFd> LoadEmptyProgram() {
   const bpf_insn instructions[] = {
-      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = -1},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K,
+       .dst_reg = BPF_REG_0,
+       .src_reg = 0,
+       .off = 0,
+       .imm = -1},
       {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
   };
   const int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "sl_probe", "GPL", instructions,
@@ -53,7 +58,8 @@ absl::StatusOr<UniqueFd> LoadEmptyProgram() {
   if (fd >= 0) return UniqueFd(fd);
   if (fd == -EPERM || fd == -EACCES) {
     return absl::PermissionDeniedError(
-        "not allowed to load BPF programs: sluiced needs CAP_BPF and CAP_NET_ADMIN (or root), and a "
+        "not allowed to load BPF programs: sluiced needs CAP_BPF and CAP_NET_ADMIN (or root), and "
+        "a "
         "kernel that is not locked down");
   }
   return ErrnoStatus(fd, "load an empty TC program");
@@ -68,8 +74,7 @@ bool HasBatchLookup() {
   std::uint32_t value = 0;
   std::uint32_t count = 1;
   std::uint64_t cursor = 0;
-  const int err =
-      bpf_map_lookup_batch(map.get(), nullptr, &cursor, &key, &value, &count, nullptr);
+  const int err = bpf_map_lookup_batch(map.get(), nullptr, &cursor, &key, &value, &count, nullptr);
   return err == 0 || err == -ENOENT;  // ENOENT: the map is at its end
 }
 
@@ -100,8 +105,7 @@ absl::StatusOr<Features> ProbeFeatures() {
     if (found == 0) return Missing(features, function.name, function.since);
   }
   features.batch_lookup = HasBatchLookup();
-  features.tcx =
-      TcxLink::Create(program.get(), kLoopbackIfindex, TcDirection::kIngress).ok();
+  features.tcx = TcxLink::Create(program.get(), kLoopbackIfindex, TcDirection::kIngress).ok();
   return features;
 }
 

@@ -14,9 +14,9 @@ enum class TcDirection { kIngress, kEgress };
 
 struct Hook {
   abi::sl_hook id;
-  std::string_view program;    // name in the BPF object, and of its pin
-  std::string_view name;       // "from_pod": in pins of links and in answers to people
-  Role role;                   // of the interfaces that it is for
+  std::string_view program;  // name in the BPF object, and of its pin
+  std::string_view name;     // "from_pod": in pins of links and in answers to people
+  Role role;                 // of the interfaces that it is for
   TcDirection direction;
 };
 

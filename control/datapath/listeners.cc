@@ -17,6 +17,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -64,8 +65,8 @@ absl::Status DumpSockets(std::uint8_t family, std::uint8_t protocol, unsigned st
   header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
   header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   header->nlmsg_seq = 1;
-  auto* body = static_cast<inet_diag_req_v2*>(
-      mnl_nlmsg_put_extra_header(header, sizeof(inet_diag_req_v2)));
+  auto* body =
+      static_cast<inet_diag_req_v2*>(mnl_nlmsg_put_extra_header(header, sizeof(inet_diag_req_v2)));
   body->sdiag_family = family;
   body->sdiag_protocol = protocol;
   body->idiag_states = 1U << state;
@@ -124,8 +125,8 @@ std::vector<ShadowedPort> FindShadowed(const std::map<ServicePortName, DesiredSe
       const auto& candidates = found->second;
       if (std::any_of(candidates.begin(), candidates.end(),
                       [&](const Listener* listener) { return Hides(frontend, *listener); })) {
-        shadowed.insert({frontend.port, frontend.protocol,
-                         absl::StrCat(name.name_space, "/", name.name)});
+        shadowed.insert(
+            {frontend.port, frontend.protocol, absl::StrCat(name.name_space, "/", name.name)});
       }
     }
   }

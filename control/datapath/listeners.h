@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "control/desired/desired_state.h"
 #include "control/model/ip_address.h"
 
@@ -41,8 +42,8 @@ struct ShadowedPort {
 std::vector<ShadowedPort> FindShadowed(const std::map<ServicePortName, DesiredService>& services,
                                        const std::vector<Listener>& listeners);
 
-// {IPPROTO_*, port} of the listeners on ports that a node cannot be run without: SSH, the Kubernetes
-// and etcd API servers, the kubelet.
+// {IPPROTO_*, port} of the listeners on ports that a node cannot be run without: SSH, the
+// Kubernetes and etcd API servers, the kubelet.
 std::set<std::pair<std::uint32_t, std::uint16_t>> RefusedNodePorts(
     const std::vector<Listener>& listeners);
 

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "maps/abi.h"
@@ -44,7 +45,7 @@ using Skeleton = std::unique_ptr<sl_tc, SkeletonDeleter>;
 // Maps that must have one size, and the flag that gives it.
 struct SizedMaps {
   const char* flag;
-  std::uint32_t MapSizes::* size;
+  std::uint32_t MapSizes::*size;
   std::vector<std::string_view> maps;
 };
 
@@ -66,7 +67,7 @@ absl::Status MakeFolder(const std::string& path) {
 }
 
 bool OnBpffs(const std::string& path) {
-  struct statfs found{};
+  struct statfs found {};
   return ::statfs(path.c_str(), &found) == 0 &&
          static_cast<std::uint64_t>(found.f_type) == BPF_FS_MAGIC;
 }
@@ -120,7 +121,8 @@ absl::Status SetSizes(bpf_object* object, const MapSizes& sizes, const PinnedMap
     }
     for (const std::string_view name : sized.maps) {
       bpf_map* map = bpf_object__find_map_by_name(object, std::string(name).c_str());
-      if (map == nullptr) return absl::InternalError("the BPF object lacks a map that it must have");
+      if (map == nullptr)
+        return absl::InternalError("the BPF object lacks a map that it must have");
       if (const int err = bpf_map__set_max_entries(map, size); err != 0) {
         return ErrnoStatus(err, absl::StrCat(sized.flag, " ", size));
       }
@@ -221,8 +223,10 @@ absl::StatusOr<bool> EnsureBpffs(const std::string& bpffs) {
     const bool below_root = absl::StartsWith(bpffs, absl::StrCat(kBpffsRoot, "/"));
     if (!below_root) {
       return absl::FailedPreconditionError(
-          absl::StrCat("--bpffs ", bpffs, ": not on a BPF file system; mount one there (`mount -t "
-                       "bpf bpf FOLDER`) or give a folder below ", kBpffsRoot));
+          absl::StrCat("--bpffs ", bpffs,
+                       ": not on a BPF file system; mount one there (`mount -t "
+                       "bpf bpf FOLDER`) or give a folder below ",
+                       kBpffsRoot));
     }
     if (::mount("bpf", kBpffsRoot, "bpf", 0, "mode=0700") != 0) {
       return ErrnoStatus(errno, absl::StrCat("mount a BPF file system on ", kBpffsRoot));
@@ -261,8 +265,7 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
     // The skeleton's descriptors end with it.
     loaded.programs[i].Reset(::dup(bpf_program__fd(program)));
     if (!loaded.programs[i].valid()) return ErrnoStatus(errno, "dup");
-    RETURN_IF_ERROR(
-        PinReplacing(loaded.programs[i].get(), absl::StrCat(folder, "/progs/", name)));
+    RETURN_IF_ERROR(PinReplacing(loaded.programs[i].get(), absl::StrCat(folder, "/progs/", name)));
   }
   return loaded;
 }

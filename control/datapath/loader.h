@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/unique_fd.h"
 #include "control/datapath/hooks.h"
 
@@ -19,12 +20,12 @@ namespace sluice {
 
 // Rows of the maps that a flag sizes. The defaults are those of the BPF object (bpf/maps.h).
 struct MapSizes {
-  std::uint32_t frontends = 65536;    // sl_services
-  std::uint32_t services = 32768;     // service ids: sl_svc_stats, sl_svc_names
-  std::uint32_t backends = 262144;    // backend ids: sl_backends, sl_be_stats
-  std::uint32_t slots = 1048576;      // sl_slots
-  std::uint32_t flows = 524288;       // sl_flows: two a flow
-  std::uint32_t opening = 32768;      // sl_opening: buckets of four flows; a power of two
+  std::uint32_t frontends = 65536;  // sl_services
+  std::uint32_t services = 32768;   // service ids: sl_svc_stats, sl_svc_names
+  std::uint32_t backends = 262144;  // backend ids: sl_backends, sl_be_stats
+  std::uint32_t slots = 1048576;    // sl_slots
+  std::uint32_t flows = 524288;     // sl_flows: two a flow
+  std::uint32_t opening = 32768;    // sl_opening: buckets of four flows; a power of two
 };
 
 // Errors: INVALID_ARGUMENT naming the flag.

@@ -9,6 +9,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/time/time.h"
+
 #include "control/base/status_macros.h"
 
 namespace sluice {

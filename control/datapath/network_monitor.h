@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/event_loop.h"
 #include "control/datapath/network_state.h"
 #include "control/datapath/rtnetlink.h"

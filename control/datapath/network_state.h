@@ -15,12 +15,12 @@ namespace sluice {
 struct Link {
   int ifindex = 0;
   std::string name;
-  std::string kind;          // IFLA_INFO_KIND: "veth", "vxlan"; empty for hardware
-  std::uint16_t type = 0;    // ARPHRD_*
-  std::uint32_t flags = 0;   // IFF_*
+  std::string kind;             // IFLA_INFO_KIND: "veth", "vxlan"; empty for hardware
+  std::uint16_t type = 0;       // ARPHRD_*
+  std::uint32_t flags = 0;      // IFF_*
   bool peer_elsewhere = false;  // its peer (IFLA_LINK) is in another network namespace
-  int master = 0;            // ifindex of the bridge, bond or VRF that it belongs to; 0: none
-  int lower = 0;             // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
+  int master = 0;               // ifindex of the bridge, bond or VRF that it belongs to; 0: none
+  int lower = 0;                // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
 
   friend bool operator==(const Link&, const Link&) = default;
 };

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+
 #include "control/base/status_macros.h"
 
 namespace sluice {
@@ -43,8 +44,7 @@ std::vector<LinkAddress> Usable(const NetworkState& network,
 // The address that the kernel itself would take for packets to far away: that of the default route
 // with the lowest metric; else the first of any uplink.
 std::optional<IpAddress> FromRoutes(const NetworkState& network,
-                                    const std::vector<LinkAddress>& usable,
-                                    abi::sl_family family) {
+                                    const std::vector<LinkAddress>& usable, abi::sl_family family) {
   std::vector<DefaultRoute> routes;
   for (const DefaultRoute& route : network.default_routes) {
     if (route.v4 == (family == abi::SL_FAMILY_V4)) routes.push_back(route);
@@ -119,8 +119,7 @@ absl::StatusOr<NodePortFlag> ParseNodePortFlag(std::string_view text) {
 }
 
 NodeAddresses FindNodeAddresses(const NetworkState& network,
-                                const std::vector<Interface>& interfaces,
-                                const AddressFlags& flags,
+                                const std::vector<Interface>& interfaces, const AddressFlags& flags,
                                 const std::vector<IpAddress>& object_addresses) {
   const std::vector<LinkAddress> usable = Usable(network, interfaces, flags.cluster_cidrs);
   NodeAddresses result;

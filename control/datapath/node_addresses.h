@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "control/datapath/classify.h"
 #include "control/datapath/network_state.h"
 #include "control/model/ip_address.h"
@@ -47,8 +48,7 @@ struct AddressFlags {
 // Addresses that no uplink holds never serve NodePorts and are never a source, whoever names them:
 // packets to them do not arrive here as the node's.
 NodeAddresses FindNodeAddresses(const NetworkState& network,
-                                const std::vector<Interface>& interfaces,
-                                const AddressFlags& flags,
+                                const std::vector<Interface>& interfaces, const AddressFlags& flags,
                                 const std::vector<IpAddress>& object_addresses);
 
 }  // namespace sluice

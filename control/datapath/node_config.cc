@@ -12,9 +12,9 @@ absl::Status CheckSnatPorts(const PortRange& snat, const PortRange& ephemeral) {
                                                    kNodePortRange.ToString()));
   }
   if (snat.Overlaps(ephemeral)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--snat-ports ", snat.ToString(), " overlaps net.ipv4.ip_local_port_range ",
-        ephemeral.ToString(), ": choose other ports, or change the sysctl"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--snat-ports ", snat.ToString(), " overlaps net.ipv4.ip_local_port_range ",
+                     ephemeral.ToString(), ": choose other ports, or change the sysctl"));
   }
   return absl::OkStatus();
 }

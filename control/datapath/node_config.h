@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/port_ranges.h"
 #include "control/model/ip_address.h"

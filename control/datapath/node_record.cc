@@ -10,11 +10,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include <nlohmann/json.hpp>
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
@@ -41,7 +42,7 @@ absl::StatusOr<NodeChanges> FromText(const std::string& text) {
     NodeChanges changes;
     for (const Json& entry : json.at("clsact")) {
       changes.clsact[entry.at("ifindex").get<int>()] = {entry.at("name").get<std::string>(),
-                                                         entry.at("addedQdisc").get<bool>()};
+                                                        entry.at("addedQdisc").get<bool>()};
     }
     changes.reserved_ports = json.at("reservedPorts").get<std::string>();
     return changes;

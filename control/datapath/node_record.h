@@ -13,7 +13,7 @@
 namespace sluice {
 
 struct ClsactRecord {
-  std::string name;         // of the interface
+  std::string name;          // of the interface
   bool added_qdisc = false;  // the clsact qdisc is ours too
 
   friend bool operator==(const ClsactRecord&, const ClsactRecord&) = default;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
@@ -131,9 +132,10 @@ std::string PortSet::ToString() const {
 
 absl::StatusOr<PortRange> ReadEphemeralPorts() {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(kEphemeralPath));
-  const std::vector<std::string> ends = absl::StrSplit(text, absl::ByAnyChar(" \t"),
-                                                       absl::SkipEmpty());
-  if (ends.size() != 2) return absl::InternalError(absl::StrCat(kEphemeralPath, ": \"", text, "\""));
+  const std::vector<std::string> ends =
+      absl::StrSplit(text, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  if (ends.size() != 2)
+    return absl::InternalError(absl::StrCat(kEphemeralPath, ": \"", text, "\""));
   return ParsePortRange(absl::StrCat(ends[0], "-", ends[1]));
 }
 

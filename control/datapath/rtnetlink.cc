@@ -18,6 +18,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -193,7 +194,9 @@ absl::StatusOr<NetworkState> ReadOnce() {
       state.addresses.push_back(*address);
     }
   }));
-  const auto add_route = [&](const nlmsghdr& message) { ParseRoute(message, state.default_routes); };
+  const auto add_route = [&](const nlmsghdr& message) {
+    ParseRoute(message, state.default_routes);
+  };
   RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET, 3, add_route));
   RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET6, 4, add_route));
   return state;
@@ -237,8 +240,8 @@ absl::StatusOr<std::unique_ptr<RtnlEvents>> RtnlEvents::Open() {
   // Best effort: without CAP_NET_ADMIN the default size stays, and an overrun costs one more dump.
   ::setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &kEventBufferBytes,
                sizeof(kEventBufferBytes));
-  constexpr unsigned kGroups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
-                               RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+  constexpr unsigned kGroups =
+      RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
   if (mnl_socket_bind(socket, kGroups, MNL_SOCKET_AUTOPID) < 0) {
     return ErrnoStatus(errno, "rtnetlink groups");
   }

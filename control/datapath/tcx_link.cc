@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
@@ -14,8 +15,8 @@ namespace sluice {
 namespace {
 
 // include/uapi/linux/bpf.h of Linux 6.6 and newer.
-constexpr int kAttachTcxIngress = 46;  // BPF_TCX_INGRESS
-constexpr int kAttachTcxEgress = 47;   // BPF_TCX_EGRESS
+constexpr int kAttachTcxIngress = 46;          // BPF_TCX_INGRESS
+constexpr int kAttachTcxEgress = 47;           // BPF_TCX_EGRESS
 constexpr std::uint32_t kLinkTypeTcx = 11;     // BPF_LINK_TYPE_TCX
 constexpr std::uint32_t kFlagBefore = 1 << 3;  // BPF_F_BEFORE; without an anchor: before all
 

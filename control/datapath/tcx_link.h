@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "control/base/unique_fd.h"
 #include "control/datapath/hooks.h"
 

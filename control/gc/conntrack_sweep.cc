@@ -5,16 +5,18 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "control/base/status_macros.h"
+#include "maps/row_compare.h"
 
 namespace sluice {
 namespace {
 
 FlowState StateOf(std::uint32_t protocol, std::uint8_t flags) {
   if (protocol != IPPROTO_TCP) return FlowState::kUdp;
-  const bool closed = (flags & abi::SL_FLOW_RESET) != 0 ||
-                      (flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED;
+  const bool closed =
+      (flags & abi::SL_FLOW_RESET) != 0 || (flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED;
   return closed ? FlowState::kTcpClosing : FlowState::kTcpEstablished;
 }
 
@@ -65,10 +67,11 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
   ASSIGN_OR_RETURN(const std::vector<FlowRow> rows, cursor_->Next());
   if (rows.empty()) return true;
   now_ticks_ = static_cast<std::uint32_t>(clock_.MonotonicNs() >> abi::SL_TICK_SHIFT);
-  std::vector<abi::flow> dead;
+  std::set<abi::flow> dead;
   for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, dead));
   if (!dead.empty()) {
-    const BatchResult deleted = tables_.flows.Delete(dead);
+    const BatchResult deleted =
+        tables_.flows.Delete(std::vector<abi::flow>(dead.begin(), dead.end()));
     running_.deleted += deleted.landed;
     deleted_total_ += deleted.landed;
     RETURN_IF_ERROR(deleted.status);
@@ -76,17 +79,19 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
   return false;
 }
 
-absl::Status ConntrackSweep::Judge(const FlowRow& row, std::vector<abi::flow>& dead) {
+absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& dead) {
   const auto& [key, entry] = row;
+  if (dead.contains(key)) return absl::OkStatus();  // its partner took it along
   std::uint8_t flags = entry.flags;
   std::uint32_t last_seen = entry.last_seen;
+  std::optional<abi::flow> partner_key;
   // The other row matters only when this one alone would go, or when it has seen an end.
   if ((flags & kEndFlags) != 0 || Expired(StateOf(key.protocol, flags), last_seen)) {
-    abi::flow partner_key = PartnerKey(entry);
-    partner_key.protocol = key.protocol;
-    ASSIGN_OR_RETURN(const std::optional<abi::flow_entry> partner,
-                     tables_.flows.Lookup(partner_key));
+    abi::flow candidate = PartnerKey(entry);
+    candidate.protocol = key.protocol;
+    ASSIGN_OR_RETURN(const std::optional<abi::flow_entry> partner, tables_.flows.Lookup(candidate));
     if (partner.has_value()) {
+      partner_key = candidate;
       flags = static_cast<std::uint8_t>(flags | (partner->flags & kEndFlags));
       last_seen = std::max(last_seen, partner->last_seen);
     }
@@ -97,7 +102,9 @@ absl::Status ConntrackSweep::Judge(const FlowRow& row, std::vector<abi::flow>& d
     ASSIGN_OR_RETURN(over, LostItsOwner(entry));
   }
   if (over) {
-    dead.push_back(key);
+    dead.insert(key);
+    // The partner may not know of the end, and would stay for the timeout of a living flow.
+    if (partner_key.has_value()) dead.insert(*partner_key);
     return absl::OkStatus();
   }
   ++running_.rows[static_cast<std::size_t>(state)];

@@ -7,17 +7,19 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+
 #include "control/base/clock.h"
 #include "control/gc/flow_cursor.h"
 #include "maps/backend.h"
 #include "maps/flow.h"
+#include "maps/row_compare.h"
 #include "maps/service.h"
 #include "maps/table.h"
 
@@ -69,7 +71,7 @@ class ConntrackSweep {
   std::uint64_t deleted_total() const { return deleted_total_; }
 
  private:
-  absl::Status Judge(const FlowRow& row, std::vector<abi::flow>& dead);
+  absl::Status Judge(const FlowRow& row, std::set<abi::flow>& dead);
   absl::StatusOr<bool> LostItsOwner(const abi::flow_entry& entry);
   bool Expired(FlowState state, std::uint32_t last_seen) const;
   absl::StatusOr<bool> StepOrFail();
@@ -85,7 +87,7 @@ class ConntrackSweep {
   std::uint64_t deleted_total_ = 0;
   // What rows said during this sweep; few ids stand for many flows.
   std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> generations_;  // unset: gone
-  std::unordered_map<std::uint32_t, bool> services_;                              // exists
+  std::unordered_map<std::uint32_t, bool> services_;                             // exists
 };
 
 }  // namespace sluice

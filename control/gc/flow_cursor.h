@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "maps/bpf_table.h"
 #include "maps/flow.h"
 

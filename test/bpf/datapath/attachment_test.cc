@@ -6,10 +6,11 @@
 
 #include <utility>
 
+#include "gmock/gmock.h"
+
 #include "control/datapath/clsact_filter.h"
 #include "control/datapath/loader.h"
 #include "control/datapath/tcx_link.h"
-#include "gmock/gmock.h"
 #include "test/bpf/datapath/node_fixture.h"
 
 namespace sluice::testing {
@@ -19,12 +20,8 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr MapSizes kSmall = {.frontends = 64,
-                             .services = 64,
-                             .backends = 64,
-                             .slots = 64,
-                             .flows = 64,
-                             .opening = 64};
+constexpr MapSizes kSmall = {
+    .frontends = 64, .services = 64, .backends = 64, .slots = 64, .flows = 64, .opening = 64};
 
 std::uint32_t ProgramId(int fd) {
   bpf_prog_info info{};
@@ -38,8 +35,8 @@ class AttachmentTest : public NodeFixture, public ::testing::WithParamInterface<
   void SetUp() override {
     NodeFixture::SetUp();
     ASSERT_THAT(EnsureBpffs(bpffs_), IsOk());
-    ASSERT_THAT(netns_->Ip({"link add eth0 type veth peer name far0",
-                            "link set eth0 up", "link set far0 up"}),
+    ASSERT_THAT(netns_->Ip({"link add eth0 type veth peer name far0", "link set eth0 up",
+                            "link set far0 up"}),
                 IsOk());
     absl::StatusOr<NodeRecord> record = NodeRecord::Open(state_dir_);
     ASSERT_THAT(record, IsOk());
@@ -212,8 +209,7 @@ TEST_P(AttachmentTest, CleaningUpRemovesEverythingAndMayBeRepeated) {
 }
 
 TEST_P(AttachmentTest, SwitchingTheMechanismLeavesOneProgramADirection) {
-  const AttachMode other =
-      GetParam() == AttachMode::kTcx ? AttachMode::kClsact : AttachMode::kTcx;
+  const AttachMode other = GetParam() == AttachMode::kTcx ? AttachMode::kClsact : AttachMode::kTcx;
   StartAgent(other);
   Apply(uplink_);
   StartAgent(GetParam());

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/datapath/classify.h"
 #include "control/datapath/rtnetlink.h"
 #include "test/support/netns.h"
@@ -30,8 +31,7 @@ class NodeFixture : public ::testing::Test {
     netns_ = *std::move(netns);
     // bpffs allows no dots and every test its own folder, so that they may run side by side.
     const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    const std::string name =
-        absl::StrCat("sluice-agent-", ::getpid(), "-", test->line());
+    const std::string name = absl::StrCat("sluice-agent-", ::getpid(), "-", test->line());
     bpffs_ = absl::StrCat("/sys/fs/bpf/", name);
     state_dir_ = absl::StrCat(::testing::TempDir(), name);
     std::filesystem::create_directories(state_dir_);

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+
 #include "test/support/netns.h"
 #include "test/support/status_matchers.h"
 
@@ -22,7 +23,8 @@ void Hello(httplib::Server& server) {
 
 TEST(BindAddressTest, HasAHostAndAPort) {
   EXPECT_THAT(ParseBindAddress("192.0.2.1:80", 1), IsOkAndHolds(BindAddress{"192.0.2.1", 80}));
-  EXPECT_THAT(ParseBindAddress("[2001:db8::1]:80", 1), IsOkAndHolds(BindAddress{"2001:db8::1", 80}));
+  EXPECT_THAT(ParseBindAddress("[2001:db8::1]:80", 1),
+              IsOkAndHolds(BindAddress{"2001:db8::1", 80}));
   EXPECT_THAT(ParseBindAddress("[::]:80", 1), IsOkAndHolds(BindAddress{"::", 80}));
   EXPECT_THAT(ParseBindAddress(":80", 1), IsOkAndHolds(BindAddress{"0.0.0.0", 80}));
   EXPECT_THAT(ParseBindAddress("192.0.2.1", 7), IsOkAndHolds(BindAddress{"192.0.2.1", 7}));
@@ -55,7 +57,7 @@ TEST_F(UnixServerTest, AnswersAndIsForItsOwnerOnly) {
   const auto server = HttpServer::ListenUnix(path_, Hello);
   ASSERT_THAT(server, IsOk());
   EXPECT_EQ(Ask(), "there");
-  struct stat found{};
+  struct stat found {};
   ASSERT_EQ(::stat(path_.c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 0777u, 0600u);
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+
 #include "control/base/unique_fd.h"
 #include "test/support/status_matchers.h"
 

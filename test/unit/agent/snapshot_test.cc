@@ -4,10 +4,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "gmock/gmock.h"
 #include <nlohmann/json.hpp>
 
 #include "control/report/agent_snapshot.h"
-#include "gmock/gmock.h"
 
 namespace sluice {
 namespace {

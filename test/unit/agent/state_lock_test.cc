@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {

@@ -3,8 +3,9 @@
 
 #include <cerrno>
 
-#include "control/base/status_macros.h"
 #include "gtest/gtest.h"
+
+#include "control/base/status_macros.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
@@ -13,9 +14,9 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(ErrnoStatusTest, NamesTheObjectAndTheReason) {
-  EXPECT_THAT(ErrnoStatus(ENOENT, "open /sys/fs/bpf/sluice"),
-              StatusIs(absl::StatusCode::kNotFound,
-                       "open /sys/fs/bpf/sluice: No such file or directory"));
+  EXPECT_THAT(
+      ErrnoStatus(ENOENT, "open /sys/fs/bpf/sluice"),
+      StatusIs(absl::StatusCode::kNotFound, "open /sys/fs/bpf/sluice: No such file or directory"));
 }
 
 TEST(ErrnoStatusTest, TakesNegativeValuesAsLibbpfReturnsThem) {
@@ -54,8 +55,7 @@ absl::StatusOr<int> Doubled(absl::StatusOr<int> value) {
 
 TEST(StatusMacrosTest, ReturnTheFirstFailureAndElseGoOn) {
   EXPECT_THAT(Doubled(21), IsOkAndHolds(42));
-  EXPECT_THAT(Doubled(absl::DataLossError("lost")),
-              StatusIs(absl::StatusCode::kDataLoss, "lost"));
+  EXPECT_THAT(Doubled(absl::DataLossError("lost")), StatusIs(absl::StatusCode::kDataLoss, "lost"));
 }
 
 }  // namespace

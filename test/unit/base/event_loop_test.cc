@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
@@ -70,8 +71,7 @@ TEST_F(EventLoopTest, TimersThatRenewThemselvesLeaveRoomForDescriptors) {
   const UniqueFd event(::eventfd(1, EFD_NONBLOCK));
   std::function<void()> again = [&] { loop_->RunAfter(absl::ZeroDuration(), again); };
   again();
-  ASSERT_THAT(loop_->Watch(event.get(), EPOLLIN, [this](std::uint32_t) { loop_->Stop(); }),
-              IsOk());
+  ASSERT_THAT(loop_->Watch(event.get(), EPOLLIN, [this](std::uint32_t) { loop_->Stop(); }), IsOk());
   loop_->Run();
 }
 

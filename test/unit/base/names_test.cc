@@ -6,6 +6,7 @@
 #include <set>
 
 #include "gtest/gtest.h"
+
 #include "maps/reason.h"
 #include "maps/service.h"
 #include "maps/trace.h"

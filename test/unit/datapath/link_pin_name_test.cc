@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "control/datapath/attachment.h"
-
 #include "gtest/gtest.h"
+
+#include "control/datapath/attachment.h"
 
 namespace sluice {
 namespace {

@@ -39,9 +39,9 @@ TEST(FindShadowedTest, AnotherPortProtocolAddressOrFamilyIsNot) {
                                       {kAnyV4, 30080, IPPROTO_UDP},
                                       {Ip("127.0.0.1"), 30080, IPPROTO_TCP}}),
               IsEmpty());
-  EXPECT_THAT(FindShadowed(NodePort("2001:db8::1", 30080, IPPROTO_TCP),
-                           {{kAnyV4, 30080, IPPROTO_TCP}}),
-              IsEmpty());
+  EXPECT_THAT(
+      FindShadowed(NodePort("2001:db8::1", 30080, IPPROTO_TCP), {{kAnyV4, 30080, IPPROTO_TCP}}),
+      IsEmpty());
 }
 
 TEST(FindShadowedTest, AClusterIpHidesNothing) {

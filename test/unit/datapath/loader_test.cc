@@ -31,8 +31,8 @@ TEST(PinFolderTest, CarriesTheVersionOfTheAbi) {
 }
 
 TEST(EnsureBpffsTest, RefusesAFolderOnAnotherFileSystem) {
-  EXPECT_THAT(EnsureBpffs("/tmp/sluice-no-bpffs"),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("not on a BPF file system")));
+  EXPECT_THAT(EnsureBpffs("/tmp/sluice-no-bpffs"), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                                            HasSubstr("not on a BPF file system")));
 }
 
 }  // namespace

@@ -75,8 +75,7 @@ TEST_F(NodeAddressesTest, AnAddressOfTheNodeObjectThatNobodyHoldsIsPassedOver) {
 }
 
 TEST_F(NodeAddressesTest, PrimaryIsOneOfEachFamily) {
-  const NodeAddresses found =
-      Find(NodePorts("primary"), {Ip("198.51.100.1"), Ip("192.0.2.2")});
+  const NodeAddresses found = Find(NodePorts("primary"), {Ip("198.51.100.1"), Ip("192.0.2.2")});
   EXPECT_THAT(found.node_ports, ElementsAre(Ip("198.51.100.1"), Ip("2001:db8::1")));
 }
 
@@ -84,9 +83,9 @@ TEST_F(NodeAddressesTest, CidrsOfOneFamilyLeaveTheOtherUnrestricted) {
   Add(kEth1, "2001:db8:1::1");
   EXPECT_THAT(Find(NodePorts("198.51.100.0/24")).node_ports,
               ElementsAre(Ip("198.51.100.1"), Ip("2001:db8::1"), Ip("2001:db8:1::1")));
-  EXPECT_THAT(Find(NodePorts("0.0.0.0/0,2001:db8:1::/48")).node_ports,
-              ElementsAre(Ip("192.0.2.1"), Ip("192.0.2.2"), Ip("198.51.100.1"),
-                          Ip("2001:db8:1::1")));
+  EXPECT_THAT(
+      Find(NodePorts("0.0.0.0/0,2001:db8:1::/48")).node_ports,
+      ElementsAre(Ip("192.0.2.1"), Ip("192.0.2.2"), Ip("198.51.100.1"), Ip("2001:db8:1::1")));
 }
 
 TEST_F(NodeAddressesTest, PodsGatewaysAndAddressesOfTheClusterNeverServe) {

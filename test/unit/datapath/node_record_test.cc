@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
