@@ -194,8 +194,12 @@ Bytes Scenario::Frame(const End& from, const End& to, const std::string& flags, 
   } else {
     packet.push_back(testing::Ipv4{.source = from.address, .destination = to.address, .ttl = ttl});
   }
-  packet.push_back(
-      testing::Tcp{.source_port = from.port, .destination_port = to.port, .flags = flags});
+  // Of a handshake that starts at 0: only the acknowledgment of the answer establishes a flow.
+  packet.push_back(testing::Tcp{.source_port = from.port,
+                                .destination_port = to.port,
+                                .flags = flags,
+                                .sequence = flags == "A" ? 1u : 0u,
+                                .acknowledgment = flags == "S" ? 0u : 1u});
   const std::size_t headers = v6_ ? 74 : 54;
   packet.push_back(testing::Payload{std::string(BENCH_FRAME_SIZE - headers, 'x')});
   return testing::Build(packet);

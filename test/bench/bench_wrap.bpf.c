@@ -18,7 +18,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct bench_frame);
-	__uint(max_entries, BENCH_MAX_FLOWS * BENCH_FRAME_SETS);
+	__uint(max_entries, BENCH_MAX_FLOWS *BENCH_FRAME_SETS);
 } bench_frames SEC(".maps");
 
 struct {

@@ -88,7 +88,7 @@ static __always_inline int floor_rewrite_v4(struct __sk_buff *ctx, const struct 
 		return -1;
 	old = ip->daddr;
 	old_port = tcp->dest;
-	sum = (__u16)~ip->check + (__u16)~old + (__u16)~(old >> 16) + (__u16)new + (new >> 16);
+	sum = (__u16)~ip->check + (__u16)~old + (__u16) ~(old >> 16) + (__u16) new + (new >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->check = ~((sum & 0xffff) + (sum >> 16));
 	ip->daddr = new;
@@ -146,8 +146,8 @@ static __always_inline int floor_forward(struct __sk_buff *ctx)
 		stats->packets_in++;
 		stats->bytes_in += ctx->len;
 	}
-	return header == sizeof(struct iphdr) ? floor_rewrite_v4(ctx, entry) :
-						floor_rewrite_v6(ctx, entry);
+	return header == sizeof(struct iphdr) ? floor_rewrite_v4(ctx, entry)
+					      : floor_rewrite_v6(ctx, entry);
 }
 
 /* Sends by handing the packet on, as sluice does where the stack routes. */

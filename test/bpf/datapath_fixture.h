@@ -73,14 +73,15 @@ struct Hook {
 };
 std::string HookName(const Hook& hook);
 
-// What varies between the packets of a flow. Flags, sequence and acknowledgment are TCP's.
+// What varies between the packets of a flow. Flags, sequence and acknowledgment are TCP's; the
+// numbers are those of a client that has sent Syn() and got SynAck().
 struct Shape {
   std::string flags = "A";
-  std::uint32_t sequence = 1000;
-  std::uint32_t acknowledgment = 0;
+  std::uint32_t sequence = 1001;
+  std::uint32_t acknowledgment = 7001;
   std::string payload = "payload";
 };
-inline Shape Syn() { return {.flags = "S", .payload = ""}; }
+inline Shape Syn() { return {.flags = "S", .sequence = 1000, .acknowledgment = 0, .payload = ""}; }
 inline Shape SynAck() {
   return {.flags = "SA", .sequence = 7000, .acknowledgment = 1001, .payload = ""};
 }

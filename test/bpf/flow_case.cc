@@ -214,6 +214,7 @@ void FlowTest::Begin(bool established) {
 
 Packet FlowTest::ResetPacket(const End& from, const End& to, Shape shape) const {
   shape.payload = "";
+  if (shape.flags.find('A') == std::string::npos) shape.acknowledgment = 0;
   Packet packet = MakePacket(flavor(), from, to, shape);
   auto& ethernet = std::get<Ethernet>(packet.front());
   std::swap(ethernet.source, ethernet.destination);

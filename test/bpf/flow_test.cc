@@ -148,14 +148,62 @@ TEST_P(FlowTest, StampsTheTimeItWasSeen) {
   EXPECT_GE(FlowRow(ReplyKey())->last_seen, old + 50);
 }
 
-TEST_P(FlowTest, SurvivesItsServiceBeingDeletedAndItsSlotsMoving) {
+TEST_P(FlowTest, StaysWithItsBackendWhenTheServiceGetsOthers) {
+  Establish();
+  MoveServiceTo(addresses().remote2, kBackendPort);
+  ChangeFlows([](auto&, auto& entry) { Age(entry, 2); });
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Forward());
+    EXPECT_TRUE(Reply());
+  }
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
+}
+
+TEST_P(TcpFlowTest, SurvivesItsServiceBeingDeleted) {
   Establish();
   ASSERT_THAT(writer().DeleteService(Service()), IsOk());
-  EXPECT_TRUE(Forward());
-  EXPECT_TRUE(Reply());
-  MoveServiceTo(addresses().remote2, kBackendPort);
-  EXPECT_TRUE(Forward());
-  EXPECT_TRUE(Reply());
+  ChangeFlows([](auto&, auto& entry) { Age(entry, 2); });
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Forward());
+    EXPECT_TRUE(Reply());
+  }
+}
+
+// semantics.md, "Change": UDP state of a deleted Service goes with it. About a second may pass.
+TEST_P(UdpFlowTest, EndsWithItsFrontend) {
+  Establish();
+  ASSERT_THAT(writer().DeleteService(Service()), IsOk());
+  ChangeFlows([](auto&, auto& entry) { Age(entry, 2); });
+  Run(kind().translates, ForwardPacket());
+  const RunResult result = Run(kind().translates, ForwardPacket());
+  const absl::StatusOr<Packet> parsed = Parse(result.frame);
+  ASSERT_THAT(parsed, IsOk());
+  EXPECT_EQ(Find<Udp>(*parsed)->destination_port, service().port) << "still translated";
+  EXPECT_EQ(FlowCount(), 0u);
+}
+
+TEST_P(TcpFlowTest, ASegmentAfterAResetShowsThatItWasNotBelieved) {
+  for (const bool from_client : {true, false}) {
+    SCOPED_TRACE(from_client ? "client" : "backend");
+    Begin(true);
+    ASSERT_TRUE(from_client ? Forward({.flags = "R"}) : Reply({.flags = "R"}));
+    ASSERT_TRUE(from_client ? Reply() : Forward());
+    for (const abi::flow& key : {ForwardKey(), ReplyKey()}) {
+      EXPECT_EQ(FlowRow(key)->flags & abi::SL_FLOW_RESET, 0);
+    }
+  }
+}
+
+// A flood of made-up SYNs and ACKs must not fill sl_flows.
+TEST_P(TcpFlowTest, OnlyTheAcknowledgmentOfTheAnswerEstablishes) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Forward({.acknowledgment = 7001})) << "before any answer";
+  EXPECT_EQ(FlowCount(), 0u);
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward({.acknowledgment = 7001u + 0x80000000u}));
+  EXPECT_EQ(FlowCount(), 0u);
+  ASSERT_TRUE(Forward({.acknowledgment = 7001}));
+  EXPECT_EQ(FlowCount(), 2u);
 }
 
 TEST_P(TcpFlowTest, FinsAreNotedOnBothRowsAndASynStartsAnew) {
@@ -203,11 +251,19 @@ TEST_P(TcpFlowTest, ASynOnALiveFlowStaysInIt) {
   EXPECT_EQ(FlowCount(), 2u);
 }
 
-TEST_P(TcpFlowTest, ARefusedConnectionLeavesNothing) {
+// The RST may be made up, so the flow stays where it is being opened; but a client that tries again
+// is a new connection, and no backend failed to answer.
+TEST_P(TcpFlowTest, ARefusedConnectionIsNotEstablishedAndMayBeTriedAgain) {
   ASSERT_TRUE(Forward(Syn()));
-  ASSERT_TRUE(Reply({.flags = "RA", .payload = ""}));
-  EXPECT_EQ(OpeningCount(), 0u);
+  ASSERT_TRUE(Reply({.flags = "RA", .sequence = 0, .acknowledgment = 1001, .payload = ""}));
   EXPECT_EQ(FlowCount(), 0u);
+  snat_port_ = 0;
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward());
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(ServiceStats(kServiceId).opened, 2u);
+  EXPECT_EQ(ServiceStats(kServiceId).failed, 0u);
 }
 
 TEST_P(TcpFlowTest, ASynSentAgainAfterTheAnswerKeepsItsBackend) {
@@ -269,6 +325,19 @@ TEST_P(TcpFlowTest, IsResetWhenItsBackendIsGone) {
     EXPECT_EQ(ServiceStats(kServiceId).rejected, 1u);
     EXPECT_EQ(FlowCount(), 0u);
     EXPECT_EQ(OpeningCount(), 0u);
+  }
+}
+
+// Gone, and its id not yet given to another.
+TEST_P(TcpFlowTest, IsResetWhenItsBackendHasLeft) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "established" : "being opened");
+    Begin(established);
+    SetBackendFlags(0);
+    EXPECT_TRUE(Becomes(
+        kind().translates, ForwardPacket(), kRedirect,
+        ResetPacket(service(), client(), {.flags = "R", .sequence = Shape().acknowledgment})));
+    EXPECT_EQ(Drops(abi::SL_REASON_BACKEND_GONE, kServiceId), 1u);
   }
 }
 

@@ -74,18 +74,29 @@ TEST_P(GarbageTest, AWrongVersionOrHeaderLengthIsUntouched) {
   }
 }
 
-TEST_P(GarbageTest, OtherTransportsAreUntouched) {
-  const Bytes protocols = {0, 1, 2, 4, 41, 47, 50, 51, 58, 59, 132, 135, 139, 255};
+// To an address of the service range they are dropped, or they would loop on the default route.
+TEST_P(GarbageTest, OtherTransportsAreUntouchedButInTheServiceRange) {
+  const Bytes protocols = {2, 4, 41, 47, 50, 51, 132, 135, 139, 255};
+  std::uint64_t dropped = 0;
   for (const std::uint8_t protocol : protocols) {
-    Packet packet = Question(pod(), cluster_ip());
-    if (flavor().v6) {
-      if (protocol == 0) continue;  // hop-by-hop options: of a length that the frame says
-      std::get<Ipv6>(packet[1]).next_header = protocol;
-    } else {
-      std::get<Ipv4>(packet[1]).protocol = protocol;
+    for (const End& to : {node_port(), End{addresses().remote, 80}, cluster_ip()}) {
+      Packet packet = Question(pod(), to);
+      if (flavor().v6) {
+        std::get<Ipv6>(packet[1]).next_header = protocol;
+      } else {
+        std::get<Ipv4>(packet[1]).protocol = protocol;
+      }
+      if (to.address != cluster_ip().address) {
+        EXPECT_TRUE(UntouchedEverywhere(Build(packet))) << int{protocol};
+        continue;
+      }
+      EXPECT_TRUE(Becomes(kFromPod1, packet, kDrop, packet)) << int{protocol};
+      EXPECT_EQ(Drops(abi::SL_REASON_NO_SUCH_SERVICE, 0), ++dropped);
+      EXPECT_TRUE(Untouched(kToPod1, packet)) << int{protocol};
+      EXPECT_TRUE(Untouched(kToNet, packet)) << int{protocol};
     }
-    EXPECT_TRUE(UntouchedEverywhere(Build(packet))) << int{protocol};
   }
+  EXPECT_EQ(OpeningCount(), 0u);
 }
 
 TEST_P(GarbageTest, TooManyTagsAreUntouched) {
@@ -95,9 +106,22 @@ TEST_P(GarbageTest, TooManyTagsAreUntouched) {
 }
 
 TEST_P(V6GarbageTest, TooManyExtensionHeadersAreUntouched) {
-  Packet packet = Question(pod(), cluster_ip());
+  Packet packet = Question(pod(), node_port());
   for (int i = 0; i < 20; ++i) packet.insert(packet.begin() + 2, DestinationOptions());
   EXPECT_TRUE(UntouchedEverywhere(Build(packet)));
+}
+
+// In the maps an IPv4 address is a mapped IPv6 one; on the wire nobody may pass for the other.
+TEST_P(V6GarbageTest, MappedIpv4AddressesAreUntouched) {
+  SetService({.id = kService + 1,
+              .address = "203.0.113.80",
+              .port = kServicePort,
+              .protocol = flavor().protocol,
+              .backends = {Backend("10.0.1.2", true)}});
+  const End mapped{"::ffff:203.0.113.80", kServicePort};
+  EXPECT_TRUE(UntouchedEverywhere(Build(Question(pod(), mapped))));
+  EXPECT_TRUE(UntouchedEverywhere(Build(Question({"::ffff:10.0.1.1", 1}, mapped))));
+  EXPECT_EQ(OpeningCount(), 0u);
 }
 
 // Frames of the right shape with some bytes thrown, 20,000 from a fixed seed. A frame that was

@@ -240,26 +240,23 @@ TEST_P(OpeningTest, WithoutANodeAddressThereIsNoSnat) {
   EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
 }
 
-// 200 clients with one source port each to a NodePort with one remote backend: every one gets a
-// port of its own, and its answers.
+// 16 clients to a NodePort with one remote backend, and 32 ports to give: random choices meet ports
+// that are taken again and again. Everybody gets a port of his own, and his own answers.
 TEST_P(OpeningTest, ManySnatFlowsStayApart) {
+  abi::node_config config = DefaultConfig();
+  config.snat_port_max = static_cast<std::uint16_t>(config.snat_port_min + 31);
+  SetConfig(config);
   SetService(NodePort({Backend(addresses().remote, false)}));
   std::map<std::uint16_t, std::uint16_t> by_port;
-  for (std::uint16_t i = 0; i < 200; ++i) {
+  for (std::uint16_t i = 1; i <= 16; ++i) {
     const std::uint16_t port =
-        SourcePort(Run(kFromNet, Question(outside_at(i + 1), node_port())).frame);
-    EXPECT_TRUE(by_port.emplace(port, i + 1).second) << "port given twice: " << port;
+        SourcePort(Run(kFromNet, Question(outside_at(i), node_port())).frame);
+    EXPECT_TRUE(by_port.emplace(port, i).second) << "port given twice: " << port;
   }
-  int answered = 0;
   for (const auto& [port, client] : by_port) {
-    const RunResult result = Run(kFromNet, Question(remote(), {addresses().node, port}, SynAck()));
-    if (result.verdict != kRedirect) continue;  // pushed out of a full bucket: it may be
-    EXPECT_EQ(
-        Difference(Build(Hop(Question(node_port(), outside_at(client), SynAck()))), result.frame),
-        "");
-    ++answered;
+    EXPECT_TRUE(Becomes(kFromNet, Question(remote(), {addresses().node, port}, SynAck()), kRedirect,
+                        Hop(Question(node_port(), outside_at(client), SynAck()))));
   }
-  EXPECT_GT(answered, 150);
 }
 
 }  // namespace

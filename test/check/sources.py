@@ -72,7 +72,8 @@ def licence_line(tree):
         if not path.endswith(CODE + (".sh", ".py", ".proto")) and path != ".ci/run":
             continue
         wanted = "Apache-2.0"
-        if path.startswith("bpf/") or (path.startswith("maps/") and path.endswith(".h")
+        if path.startswith("bpf/") or (path.startswith(("maps/", "test/bench/"))
+                                       and path.endswith((".h", ".bpf.c"))
                                        and KERNEL_LICENCE in "".join(lines[:3])):
             wanted = KERNEL_LICENCE
         if not any(f"SPDX-License-Identifier: {wanted}" in line for line in lines[:3]):
