@@ -17,7 +17,7 @@
 namespace sluice {
 namespace {
 
-constexpr int kRounds = 3000;
+constexpr int kRounds = 1000;
 
 std::vector<std::string> Documents() {
   std::ifstream file(std::string(SLUICE_TEST_SAMPLES) + "/manifests/applied.yaml");
