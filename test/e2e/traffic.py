@@ -29,6 +29,9 @@ import time
 # Upper 0.001 points of the chi-square distribution, by degrees of freedom.
 CHI_SQUARE_0001 = {1: 10.828, 2: 13.816, 3: 16.266, 4: 18.467, 5: 20.515, 6: 22.458, 7: 24.322}
 
+# `spread` gives up after these: each may have cost a whole timeout.
+ENOUGH_FAILURES = 20
+
 
 def parse_target(text):
     host, _, port = text.rpartition(":")
@@ -178,7 +181,7 @@ def spread(args):
     def work():
         while True:
             with turn_lock:
-                if next(turns, None) is None:
+                if next(turns, None) is None or sum(tally.errors.values()) >= ENOUGH_FAILURES:
                     return
             tally.try_once(args, args.target)
 
