@@ -63,6 +63,21 @@ TEST_F(FileSourceFailureTest, AFolderThatGoesLeavesWhatItSaidAndIsFoundAgain) {
   ASSERT_TRUE(RunUntil([&] { return Has("c"); }));
 }
 
+TEST_F(FileSourceFailureTest, AFolderThatIsALinkMayBeTurned) {
+  for (const char* version : {"/v1", "/v2"}) std::filesystem::create_directory(base_ + version);
+  WriteTo(base_ + "/v1/f.yaml", Service("a", 1));
+  WriteTo(base_ + "/v2/f.yaml", Service("a", 2));
+  options_.path = base_ + "/current";
+  std::filesystem::create_directory_symlink("v1", options_.path);
+  Start();
+  EXPECT_EQ(PortOf("a"), 1);
+  std::filesystem::create_directory_symlink("v2", base_ + "/next");
+  std::filesystem::rename(base_ + "/next", options_.path);
+  ASSERT_TRUE(RunUntil([&] { return PortOf("a") == 2; }));
+  WriteTo(base_ + "/v2/f.yaml", Service("a", 3));  // the new folder is watched
+  ASSERT_TRUE(RunUntil([&] { return PortOf("a") == 3; }));
+}
+
 TEST_F(FileSourceFailureTest, BadDocumentsAreReportedWithFileAndLineAndLoseNothing) {
   Write("f.yaml", Service("a") + Service("b"));
   Start();
@@ -143,6 +158,7 @@ TEST_F(FileSourceFailureTest, AFileThatCannotBeReadKeepsWhatItSaidAndHoldsUpTheF
   Write("f.yaml", Service("c"));
   ASSERT_TRUE(RunUntil([&] { return !sink_.problems.empty(); }));
   RunFor(kQuiet * 2);
+  source_->Refresh();
   EXPECT_THAT(sink_.ServiceNames(), ElementsAre("default/a", "default/b"));
   reads.failures.clear();
   source_->Refresh();  // tried again, though the file is the same
@@ -182,16 +198,17 @@ TEST_F(FileSourceFailureTest, GivenAddressesAndPortsSurviveARestart) {
 }
 
 TEST_F(FileSourceFailureTest, ABadStartDoesNotForgetWhatWasGiven) {
-  // Two Services that want the only address but one: who had it keeps it, also when its manifest
-  // cannot be read for a while.
+  // Two addresses: who had one keeps it, also when its manifest cannot be followed for a while and
+  // two others want both.
   options_.defaults.service_cidrs = {*IpPrefix::Parse("10.0.0.0/30")};
   Write("b.yaml", Service("b"));
   Start();
   const std::string given = AddressOf("b");
   Write("b.yaml", "kind: [\n");
-  Write("a.yaml", Service("a"));
+  Write("a.yaml", Service("a") + Service("c"));
   Start();
   EXPECT_NE(AddressOf("a"), given);
+  EXPECT_NE(AddressOf("c"), given);
   Write("b.yaml", Service("b"));
   ASSERT_TRUE(RunUntil([&] { return Has("b"); }));
   EXPECT_EQ(AddressOf("b"), given);

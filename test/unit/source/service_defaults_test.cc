@@ -293,18 +293,29 @@ TEST(ServiceDefaultsTest, AChangedServiceKeepsWhatItWasGiven) {
   EXPECT_EQ(after.spec().ports(2).node_port(), before.spec().ports(1).node_port());
 }
 
-TEST(ServiceDefaultsTest, AManifestThatNamesAValueTakesItFromWhomItWasGivenTo) {
+TEST(ServiceDefaultsTest, AManifestThatNamesAnAddressTakesItFromWhomItWasGivenTo) {
   ServiceDefaults defaults(Config(), {});
-  const model::Service given = Complete(defaults, {Service("web", "NodePort")}).at("web");
-  model::Service claimant = Service("other", "NodePort");
+  const model::Service given = Complete(defaults, {Service("web")}).at("web");
+  model::Service claimant = Service("other");
   claimant.mutable_spec()->set_cluster_ip(given.spec().cluster_ip());
-  claimant.mutable_spec()->mutable_ports(0)->set_node_port(given.spec().ports(0).node_port());
   const auto after = Complete(defaults, {claimant});
   ASSERT_THAT(after, SizeIs(2));  // the one displaced is said again
   EXPECT_EQ(after.at("other").spec().cluster_ip(), given.spec().cluster_ip());
   EXPECT_NE(after.at("web").spec().cluster_ip(), given.spec().cluster_ip());
-  EXPECT_NE(after.at("web").spec().ports(0).node_port(), given.spec().ports(0).node_port());
   EXPECT_THAT(defaults.problems(), IsEmpty());
+}
+
+TEST(ServiceDefaultsTest, AManifestThatNamesAPortTakesItFromWhomItWasGivenTo) {
+  ServiceDefaults defaults(Config(), {});
+  const model::Service given = Complete(defaults, {Service("web", "NodePort")}).at("web");
+  model::Service claimant = Service("other", "NodePort");
+  claimant.mutable_spec()->mutable_ports(0)->set_node_port(given.spec().ports(0).node_port());
+  const auto after = Complete(defaults, {claimant});
+  ASSERT_THAT(after, SizeIs(2));
+  EXPECT_EQ(after.at("other").spec().ports(0).node_port(), given.spec().ports(0).node_port());
+  EXPECT_NE(after.at("web").spec().ports(0).node_port(), given.spec().ports(0).node_port());
+  EXPECT_NE(after.at("web").spec().ports(0).node_port(), 0);
+  EXPECT_EQ(after.at("web").spec().cluster_ip(), given.spec().cluster_ip());
 }
 
 TEST(ServiceDefaultsTest, AServiceMayWriteDownWhatItWasGiven) {
