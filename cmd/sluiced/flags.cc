@@ -32,6 +32,7 @@ struct FlagTexts {
   std::string snat_ports = "20000-29999";
   std::string tcp_established = "2h13m20s";
   std::string tcp_closing = "10s";
+  std::string tcp_reset = "120s";
   std::string udp = "60s";
 };
 
@@ -98,6 +99,9 @@ void AddLimitFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
       ->capture_default_str();
   app.add_option("--tcp-closing-timeout", texts.tcp_closing, "Of closed TCP connections")
       ->capture_default_str();
+  app.add_option("--tcp-reset-timeout", texts.tcp_reset,
+                 "Of TCP connections after an RST, which may be forged")
+      ->capture_default_str();
   app.add_option("--udp-timeout", texts.udp, "Of UDP flows")->capture_default_str();
 }
 
@@ -161,6 +165,7 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   ASSIGN_OR_RETURN(timeouts.tcp_established,
                    ReadTimeout("--tcp-established-timeout", texts.tcp_established));
   ASSIGN_OR_RETURN(timeouts.tcp_closing, ReadTimeout("--tcp-closing-timeout", texts.tcp_closing));
+  ASSIGN_OR_RETURN(timeouts.tcp_reset, ReadTimeout("--tcp-reset-timeout", texts.tcp_reset));
   ASSIGN_OR_RETURN(timeouts.udp, ReadTimeout("--udp-timeout", texts.udp));
   return CheckSizes(options.sizes);
 }

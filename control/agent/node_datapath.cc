@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -107,6 +108,8 @@ absl::Status NodeDatapath::WriteMeta(const Clock& clock) {
   // A restart goes on with what the last agent had programmed, the service range included.
   ASSIGN_OR_RETURN(const std::optional<abi::node_config> config, maps_->config().Lookup(0));
   config_ = config.value_or(abi::node_config{});
+  // For good: another seed would lose the flows that are being opened.
+  if (config_.hash_seed == 0) config_.hash_seed = std::random_device()();
   const abi::node_config none{};
   service_range_ =
       std::memcmp(config_.service_range, none.service_range, sizeof(none.service_range)) != 0;
@@ -163,9 +166,10 @@ void NodeDatapath::OnNetworkChange() {
 }
 
 void NodeDatapath::WriteConfig() {
-  const abi::node_config config =
+  abi::node_config config =
       MakeNodeConfig(addresses_, options_.snat_ports,
                      service_range_ ? options_.service_cidrs : std::vector<IpPrefix>{});
+  config.hash_seed = config_.hash_seed;
   if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
   config_status_ = Annotate(WriteRow(maps_->config(), config), "write sl_config");
   if (!config_status_.ok()) {

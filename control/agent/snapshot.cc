@@ -123,6 +123,7 @@ std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& ma
   json["listenersShadowed"] = ShadowedJson(snapshot);
   json["timeouts"] = {{"tcpEstablished", absl::FormatDuration(snapshot.timeouts.tcp_established)},
                       {"tcpClosing", absl::FormatDuration(snapshot.timeouts.tcp_closing)},
+                      {"tcpReset", absl::FormatDuration(snapshot.timeouts.tcp_reset)},
                       {"udp", absl::FormatDuration(snapshot.timeouts.udp)}};
   json["maps"] = Json::object();
   for (const MapUse& map : maps) json["maps"][map.name] = {{"used", map.used}, {"size", map.size}};

@@ -15,9 +15,8 @@ namespace {
 
 FlowState StateOf(std::uint32_t protocol, std::uint8_t flags) {
   if (protocol != IPPROTO_TCP) return FlowState::kUdp;
-  const bool closed =
-      (flags & abi::SL_FLOW_RESET) != 0 || (flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED;
-  return closed ? FlowState::kTcpClosing : FlowState::kTcpEstablished;
+  if ((flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED) return FlowState::kTcpClosing;
+  return (flags & abi::SL_FLOW_RESET) != 0 ? FlowState::kTcpReset : FlowState::kTcpEstablished;
 }
 
 constexpr std::uint8_t kEndFlags = abi::SL_FLOW_CLOSED | abi::SL_FLOW_RESET;
@@ -30,6 +29,8 @@ std::string_view FlowStateName(FlowState state) {
       return "tcp_established";
     case FlowState::kTcpClosing:
       return "tcp_closing";
+    case FlowState::kTcpReset:
+      return "tcp_reset";
     case FlowState::kUdp:
       break;
   }
@@ -108,16 +109,29 @@ absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& dead
     return absl::OkStatus();
   }
   ++running_.rows[static_cast<std::size_t>(state)];
-  if ((flags & abi::SL_FLOW_FORWARD) != 0 && state != FlowState::kTcpClosing) {
+  const bool ending = state == FlowState::kTcpClosing || state == FlowState::kTcpReset;
+  if ((flags & abi::SL_FLOW_FORWARD) != 0 && !ending) {
     ++running_.connections[entry.backend_id];
   }
   return absl::OkStatus();
 }
 
+absl::Duration ConntrackSweep::TimeoutOf(FlowState state) const {
+  switch (state) {
+    case FlowState::kTcpEstablished:
+      return timeouts_.tcp_established;
+    case FlowState::kTcpClosing:
+      return timeouts_.tcp_closing;
+    case FlowState::kTcpReset:
+      return timeouts_.tcp_reset;
+    case FlowState::kUdp:
+      break;
+  }
+  return timeouts_.udp;
+}
+
 bool ConntrackSweep::Expired(FlowState state, std::uint32_t last_seen) const {
-  const absl::Duration timeout = state == FlowState::kUdp          ? timeouts_.udp
-                                 : state == FlowState::kTcpClosing ? timeouts_.tcp_closing
-                                                                   : timeouts_.tcp_established;
+  const absl::Duration timeout = TimeoutOf(state);
   if (last_seen >= now_ticks_) return false;  // a packet has come since the time was read
   // The tick that has begun does not count: the packet may have come at its end.
   const std::uint64_t whole_ticks = now_ticks_ - last_seen - 1;

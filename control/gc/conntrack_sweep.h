@@ -28,12 +28,15 @@ namespace sluice {
 // How long a flow is kept after its last packet. Told apart to a tick (1.07 s), never too early.
 struct SweepTimeouts {
   absl::Duration tcp_established = absl::Seconds(8000);
-  absl::Duration tcp_closing = absl::Seconds(10);  // after an RST, or a FIN each way
+  absl::Duration tcp_closing = absl::Seconds(10);  // after a FIN each way
+  // After an RST alone, which anyone may have made up: long enough for a living connection to send
+  // something, upon which the datapath takes the mark away.
+  absl::Duration tcp_reset = absl::Seconds(120);
   absl::Duration udp = absl::Seconds(60);
 };
 
-enum class FlowState { kTcpEstablished, kTcpClosing, kUdp };
-inline constexpr std::size_t kFlowStates = 3;
+enum class FlowState { kTcpEstablished, kTcpClosing, kTcpReset, kUdp };
+inline constexpr std::size_t kFlowStates = 4;
 std::string_view FlowStateName(FlowState state);  // "tcp_established", ...
 
 // The key of the row for the other direction.
@@ -43,7 +46,7 @@ abi::flow PartnerKey(const abi::flow_entry& entry);
 struct SweepCounts {
   std::array<std::uint64_t, kFlowStates> rows{};  // left in the table, by state
   std::uint64_t deleted = 0;
-  // Flows by backend id: one each, whatever rows it has; closing ones are not counted.
+  // Flows by backend id: one each, whatever rows it has; closing and reset ones are not counted.
   std::unordered_map<std::uint32_t, std::uint64_t> connections;
 };
 
@@ -73,6 +76,7 @@ class ConntrackSweep {
  private:
   absl::Status Judge(const FlowRow& row, std::set<abi::flow>& dead);
   absl::StatusOr<bool> LostItsOwner(const abi::flow_entry& entry);
+  absl::Duration TimeoutOf(FlowState state) const;
   bool Expired(FlowState state, std::uint32_t last_seen) const;
   absl::StatusOr<bool> StepOrFail();
 

@@ -140,8 +140,9 @@ constexpr AgeCase kAges[] = {
     {"half closed TCP", IPPROTO_TCP, abi::SL_FLOW_FIN_CLIENT, 7451, false},
     {"closing TCP", IPPROTO_TCP, abi::SL_FLOW_CLOSED, 10, false},
     {"closed TCP", IPPROTO_TCP, abi::SL_FLOW_CLOSED, 12, true},
-    {"TCP just reset", IPPROTO_TCP, abi::SL_FLOW_RESET, 10, false},
-    {"reset TCP", IPPROTO_TCP, abi::SL_FLOW_RESET, 12, true},
+    {"reset TCP", IPPROTO_TCP, abi::SL_FLOW_RESET, 111, false},
+    {"TCP reset for long", IPPROTO_TCP, abi::SL_FLOW_RESET, 114, true},
+    {"TCP reset and closed", IPPROTO_TCP, abi::SL_FLOW_RESET | abi::SL_FLOW_CLOSED, 12, true},
     {"idle UDP", IPPROTO_UDP, 0, 56, false},
     {"idle UDP for too long", IPPROTO_UDP, 0, 58, true},
 };
@@ -177,7 +178,7 @@ TEST_F(ConntrackSweepTest, AnEndSeenByEitherRowEndsBoth) {
   pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 12;
   Put(pair);
   pair = MakePair(1001, IPPROTO_TCP);
-  pair.reply.second.flags |= abi::SL_FLOW_RESET;
+  pair.reply.second.flags |= abi::SL_FLOW_CLOSED;
   pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 12;
   Put(pair);
   SweepOnce();
@@ -236,7 +237,7 @@ TEST_F(ConntrackSweepTest, CountsRowsByStateAndFlowsByBackend) {
   const SweepCounts& counts = sweep_->counts();
   EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kUdp)], 2u);
   EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kTcpEstablished)], 11u);
-  EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kTcpClosing)], 1u);
+  EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kTcpReset)], 1u);
   EXPECT_THAT(counts.connections, UnorderedElementsAre(::testing::Pair(kBackend, 6u)));
   EXPECT_EQ(sweep_->sweeps(), 1u);
 }
