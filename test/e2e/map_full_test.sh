@@ -14,11 +14,11 @@ load_start pod a2 "$WEB4:80" --concurrency 2
 
 # big <endpoints>: a service of its own with that many.
 big() {
-  service big ClusterIP TCP 80 - 10.96.0.200 fd00:10:96::200 | manifest big.yaml
-  { slices big TCP 8080 a2 | sed -n '1,/^endpoints:/p' &&
+  { service big ClusterIP TCP 80 - 10.96.0.200 fd00:10:96::200 &&
+    slices big TCP 8080 a2 | sed -n '1,/^endpoints:/p' &&
     for ((n = 1; n <= $1; n++)); do
       echo "  - {addresses: [\"10.244.9.$n\"]}"
-    done; } | manifest big-endpoints.yaml
+    done; } | manifest big.yaml
 }
 
 degraded() {

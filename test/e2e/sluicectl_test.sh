@@ -95,7 +95,7 @@ cluster_kill sluiced-node-a
 code 2 status
 expect_match 'status says so' "$(cat "$CLUSTER_DIR/out")" 'not running'
 code 1 sync --timeout 1s
-for command in maps drops 'service list' 'backend list' 'conntrack list'; do
+for command in maps drops 'service list' 'backend list'; do
   read -ra words <<<"$command"
   code 0 "${words[@]}"
   expect_match "$command says so" "$(cat "$CLUSTER_DIR/out")" '[Nn]o agent|not running'

@@ -11,7 +11,7 @@
 
 Servers are those of cluster.sh: they answer "<backend> <client address>". `spread` and `load` print
 one JSON object: asked, failed, errors {what: count}, backends {name: count}, sources {address:
-count}. Standard library only.
+count}, samples [time, from, to, what] of failures. Standard library only.
 """
 
 import argparse
@@ -134,13 +134,16 @@ class Tally:
         self.errors = collections.Counter()
         self.backends = collections.Counter()
         self.sources = collections.Counter()
+        self.samples = []
 
     def try_once(self, args, targets):
+        local = None
         try:
             with self.lock:
                 self.asked += 1
                 target = targets[self.asked % len(targets)]
             client = Client(args, target)
+            local = client.socket.getsockname()[:2]
             try:
                 for left in reversed(range(args.requests)):
                     backend, source = client.ask(last=left == 0)
@@ -149,6 +152,9 @@ class Tally:
         except (OSError, ValueError) as failure:
             with self.lock:
                 self.errors[name_of_failure(failure)] += 1
+                if len(self.samples) < 5:
+                    self.samples.append([time.strftime("%H:%M:%S"), local, target,
+                                         name_of_failure(failure)])
             return
         with self.lock:
             self.backends[backend] += 1
@@ -157,7 +163,7 @@ class Tally:
     def result(self):
         return {"asked": self.asked, "failed": sum(self.errors.values()),
                 "errors": dict(self.errors), "backends": dict(sorted(self.backends.items())),
-                "sources": dict(sorted(self.sources.items()))}
+                "sources": dict(sorted(self.sources.items())), "samples": self.samples}
 
 
 def chi_square(counts):
