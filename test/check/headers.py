@@ -4,9 +4,10 @@
 
 usage: headers.py ROOT BUILD
 
-Flags are those of compile_commands.json in the build folder. Headers of bpf/ are parts of one
-program (the entry file chooses the hook) and are not meant to stand alone. The rule's own case is a
-header that uses a name without its #include.
+A header that the .cc beside it includes first has been shown to by the build; the others are
+compiled here, with the flags of compile_commands.json in the build folder. Headers of BPF programs
+are parts of one (the entry file chooses the hook) and are not meant to stand alone. The rule's own
+case is a header that uses a name without its #include.
 """
 
 import concurrent.futures
@@ -53,6 +54,24 @@ def headers(root):
                     yield os.path.join(place, name)
 
 
+def first_include(path):
+    """What a source includes first; None for one that is not there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return next((line.split('"')[1] for line in file if line.startswith('#include "')), None)
+    except OSError:
+        return None
+
+
+def of_a_bpf_program(header):
+    with open(header, encoding="utf-8") as file:
+        return '#include "bpf/' in file.read()
+
+
+def shown_by_the_build(root, header):
+    return first_include(header.removesuffix(".h") + ".cc") == os.path.relpath(header, root)
+
+
 def shared_with_bpf(header):
     with open(header, encoding="utf-8") as file:
         return KERNEL_LICENCE in file.readline()
@@ -66,7 +85,8 @@ def main():
         broken.flush()
         if compiles(broken.name, "c++", flags)[0]:
             sys.exit("a header without its #include was let through")
-    jobs = [(header, "c++") for header in headers(root)]
+    jobs = [(header, "c++") for header in headers(root)
+            if not shown_by_the_build(root, header) and not of_a_bpf_program(header)]
     jobs += [(header, "c") for header in headers(root) if shared_with_bpf(header)]
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
