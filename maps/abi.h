@@ -11,7 +11,9 @@
 #ifdef __cplusplus
 #include <cstddef>
 #include <type_traits>
-#define SL_ABI_BEGIN namespace sluice::abi {
+#define SL_ABI_BEGIN                                                                               \
+	namespace sluice::abi                                                                      \
+	{
 #define SL_ABI_END }
 /* Unique representations rule out implicit padding: a map key's padding is hashed with it. */
 #define SL_ABI_SIZE(type, size)                                                                    \
@@ -27,7 +29,8 @@
 #define SL_ABI_SIZE(type, size)                                                                    \
 	_Static_assert(sizeof(struct type) == (size), #type ": size changed")
 #define SL_ABI_OFFSET(type, field, offset)                                                         \
-	_Static_assert(__builtin_offsetof(struct type, field) == (offset), #type "." #field ": moved")
+	_Static_assert(__builtin_offsetof(struct type, field) == (offset),                         \
+		       #type "." #field ": moved")
 #endif
 
 SL_ABI_BEGIN

@@ -18,11 +18,13 @@ SL_ABI_SIZE(addr_range, 32);
 
 /* One row, index 0. Read for new flows only. */
 struct node_config {
-	struct addr node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
+	struct addr
+		node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
 	struct addr_range service_range[SL_FAMILY_COUNT];
 	__u16 snat_port_min; /* host order, inclusive */
 	__u16 snat_port_max;
-	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good */
+	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
+			  */
 };
 SL_ABI_SIZE(node_config, 104);
 

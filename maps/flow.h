@@ -30,8 +30,8 @@ enum sl_flow_flag {
 	SL_FLOW_ANSWERED = 1 << 2, /* the backend has answered (SYN-ACK, or any datagram) */
 	SL_FLOW_FIN_CLIENT = 1 << 3,
 	SL_FLOW_FIN_BACKEND = 1 << 4,
-	/* An RST was seen, from either side, and nothing since: its sequence number is not checked, so
-	 * that a later segment takes the mark away again. */
+	/* An RST was seen, from either side, and nothing since: its sequence number is not checked,
+	 * so that a later segment takes the mark away again. */
 	SL_FLOW_RESET = 1 << 5,
 	/* The frontend is no longer the service's: a datagram starts the flow anew. */
 	SL_FLOW_STALE = 1 << 6,

@@ -15,7 +15,8 @@ struct service_key {
 	struct addr address;
 	__be16 port; /* network order */
 	__u16 pad;
-	__u32 protocol; /* IPPROTO_*; 0 with port 0: the row of an address, see SL_FRONTEND_ADDRESS */
+	__u32 protocol; /* IPPROTO_*; 0 with port 0: the row of an address, see SL_FRONTEND_ADDRESS
+			 */
 };
 SL_ABI_SIZE(service_key, 24);
 
@@ -37,10 +38,10 @@ enum sl_scope {
 };
 
 enum sl_service_flag {
-	SL_SERVICE_DENY_EXTERNAL = 1 << 0, /* a ClusterIP: nothing from the network */
-	SL_SERVICE_AFFINITY = 1 << 1,	   /* sessionAffinity: ClientIP */
-	SL_SERVICE_RANGES_V4 = 1 << 2,	   /* IPv4 clients must be in sl_src_ranges */
-	SL_SERVICE_RANGES_V6 = 1 << 3,	   /* IPv6 clients must be in sl_src_ranges */
+	SL_SERVICE_DENY_EXTERNAL = 1 << 0,  /* a ClusterIP: nothing from the network */
+	SL_SERVICE_AFFINITY = 1 << 1,	    /* sessionAffinity: ClientIP */
+	SL_SERVICE_RANGES_V4 = 1 << 2,	    /* IPv4 clients must be in sl_src_ranges */
+	SL_SERVICE_RANGES_V6 = 1 << 3,	    /* IPv6 clients must be in sl_src_ranges */
 	SL_SERVICE_LOCAL_INTERNAL = 1 << 4, /* the internal set holds this node's endpoints only */
 	SL_SERVICE_LOCAL_EXTERNAL = 1 << 5, /* the external set holds this node's endpoints only */
 	/* Some node has a usable endpoint: an empty local set is then a drop, else a reject. */

@@ -21,9 +21,8 @@ enum { CONNTRACK_FULL_TICKS = 64 };
 enum { CONNTRACK_BEAT_SHIFT = 8 };
 
 /* The key of the row for the other direction. */
-static __always_inline void conntrack_partner_key(const struct flow *key,
-						  const struct flow_entry *entry,
-						  struct flow *partner)
+static __always_inline void
+conntrack_partner_key(const struct flow *key, const struct flow_entry *entry, struct flow *partner)
 {
 	partner->source = entry->new_destination;
 	partner->destination = entry->new_source;
@@ -60,8 +59,8 @@ static __always_inline bool conntrack_same_target(const struct flow_entry *a,
 }
 
 /*
- * Writes both rows of p->flow. Return: 0, also if another CPU just has; CONNTRACK_TAKEN: the reply's
- * tuple belongs to another flow; CONNTRACK_FULL. Nothing was written then.
+ * Writes both rows of p->flow. Return: 0, also if another CPU just has; CONNTRACK_TAKEN: the
+ * reply's tuple belongs to another flow; CONNTRACK_FULL. Nothing was written then.
  */
 static __noinline int conntrack_insert(const struct packet *p)
 {
@@ -87,8 +86,9 @@ static __noinline int conntrack_insert(const struct packet *p)
 }
 
 /*
- * Return: 1 and p->flow.entry, if p->flow.key has become an established flow since it was looked for:
- * rows are written before the place in sl_opening is freed, so that a flow is always in one of them.
+ * Return: 1 and p->flow.entry, if p->flow.key has become an established flow since it was looked
+ * for: rows are written before the place in sl_opening is freed, so that a flow is always in one of
+ * them.
  */
 static __noinline int conntrack_find(struct packet *p)
 {
@@ -111,7 +111,8 @@ static __always_inline struct service *service_find(const struct packet *p)
 }
 
 /* Is the frontend that a forward row was made for another service's now, or nobody's? */
-static __noinline int conntrack_lost_frontend(const struct packet *p, const struct flow_entry *entry)
+static __noinline int conntrack_lost_frontend(const struct packet *p,
+					      const struct flow_entry *entry)
 {
 	struct service *service = service_find(p);
 
@@ -131,8 +132,8 @@ static __noinline int conntrack_heal(const struct flow *key, const struct flow_e
 }
 
 /*
- * What is looked at once a beat and row: that the partner is there, and that datagrams still go to the
- * service that has the frontend. (A TCP connection outlives its frontend; a new one asks anew.)
+ * What is looked at once a beat and row: that the partner is there, and that datagrams still go to
+ * the service that has the frontend. (A TCP connection outlives its frontend; a new one asks anew.)
  */
 static __noinline int conntrack_check(const struct packet *p, struct flow_entry *entry)
 {
@@ -156,8 +157,8 @@ static __always_inline void conntrack_mark(struct flow_entry *entry, __u32 set, 
 }
 
 /*
- * Marks both rows with what a FIN or RST says. An RST is believed until another segment follows: its
- * number may be made up. Updates are atomic: both ends may close at once.
+ * Marks both rows with what a FIN or RST says. An RST is believed until another segment follows:
+ * its number may be made up. Updates are atomic: both ends may close at once.
  */
 static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry)
 {
@@ -191,8 +192,7 @@ static __noinline int conntrack_delete(const struct flow *key, const struct flow
 
 static __always_inline bool conntrack_is_closed(const struct flow_entry *entry)
 {
-	return entry->flags & SL_FLOW_RESET ||
-	       (entry->flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
+	return entry->flags & SL_FLOW_RESET || (entry->flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
 }
 
 /*

@@ -20,8 +20,7 @@ static __always_inline enum sl_verdict decide_drop(struct packet *p, __u32 reaso
 static __always_inline enum sl_verdict decide_reject(struct packet *p, __u32 reason)
 {
 	p->reason = reason;
-	if (p->tcp_flags & TCP_RST ||
-	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+	if (p->tcp_flags & TCP_RST || p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return SL_VERDICT_DROP;
 	return SL_VERDICT_REJECT;
 }
@@ -55,8 +54,7 @@ static __noinline int decide_unknown(struct packet *p)
 	return decide_reject(p, SL_REASON_NO_SUCH_PORT);
 }
 
-static __noinline int decide_source_allowed(const struct packet *p,
-						  const struct service *service)
+static __noinline int decide_source_allowed(const struct packet *p, const struct service *service)
 {
 	struct source_range_key key = {
 		.prefix_len = 32 + 128,
@@ -118,8 +116,8 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 static __noinline int decide_choose(struct packet *p, const struct service *service, __u32 avoid)
 {
 	bool external = packet_scope(p) == SL_SCOPE_EXTERNAL;
-	bool local_only = service->flags &
-			  (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
+	bool local_only =
+		service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
 	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
 	struct backend *backend = NULL;
 	__u32 backend_id = 0;
@@ -132,7 +130,8 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 			return decide_drop(p, SL_REASON_NO_LOCAL_BACKEND);
 		return decide_reject(p, SL_REASON_NO_BACKEND);
 	}
-	/* Affinity outweighs a lost SYN: one that is sent again must not move a client for hours. */
+	/* Affinity outweighs a lost SYN: one that is sent again must not move a client for hours.
+	 */
 	if (service->flags & SL_SERVICE_AFFINITY)
 		backend_id = affinity_find(p, service, local_only);
 	if (backend_id)
@@ -151,8 +150,8 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	p->flow.entry.flags = SL_FLOW_FORWARD;
 	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED))
 		affinity_bind(p, service, backend_id, backend->generation);
-	snat = external && (!(backend->flags & SL_BACKEND_LOCAL) ||
-			    service->flags & SL_SERVICE_MASQUERADE);
+	snat = external &&
+	       (!(backend->flags & SL_BACKEND_LOCAL) || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);
 	return decide_open(p, snat);
 }
@@ -214,10 +213,11 @@ __noinline int decide(struct packet *p, const struct service *service)
 		if (alive && p->flow.key.protocol == IPPROTO_UDP)
 			alive = backend->flags & SL_BACKEND_USABLE;
 	}
-	if (p->flow.key.protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
+	if (p->flow.key.protocol == IPPROTO_TCP &&
+	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)
-			return conntrack_find(p) ? SL_VERDICT_FORWARD :
-						   decide_reject(p, SL_REASON_NO_FLOW);
+			return conntrack_find(p) ? SL_VERDICT_FORWARD
+						 : decide_reject(p, SL_REASON_NO_FLOW);
 		if (!alive) {
 			opening_clear(p);
 			return decide_reject(p, SL_REASON_BACKEND_GONE);

@@ -45,9 +45,9 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 	}
 	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
 	if (verdict == SL_VERDICT_REJECT &&
-	    (p->flow.key.protocol == IPPROTO_TCP ?
-		     reject_reset(ctx, p) :
-		     reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0)))
+	    (p->flow.key.protocol == IPPROTO_TCP
+		     ? reject_reset(ctx, p)
+		     : reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0)))
 		verdict = SL_VERDICT_DROP;
 	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
 	if (stats && id) {
@@ -81,7 +81,8 @@ static __noinline int forward_redirect(sl_ctx *ctx, struct packet *p)
 	if (reason == SL_REASON_TTL_EXCEEDED)
 		return reject_icmp(ctx, p, ICMP_ERROR_TTL_EXCEEDED, 0) ? CTX_DROP : ctx_bounce(ctx);
 	if (reason == SL_REASON_TOO_BIG)
-		return reject_icmp(ctx, p, ICMP_ERROR_TOO_BIG, hop.mtu) ? CTX_DROP : ctx_bounce(ctx);
+		return reject_icmp(ctx, p, ICMP_ERROR_TOO_BIG, hop.mtu) ? CTX_DROP
+									: ctx_bounce(ctx);
 	return CTX_DROP;
 }
 
@@ -134,10 +135,10 @@ static __always_inline bool forward_may_matter(const struct packet *p)
 	__u32 zero = 0;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
-	return config && (forward_to_snat_port(config, p) ||
-			  (p->family < SL_FAMILY_COUNT &&
-			   decide_in_range(&config->service_range[p->family],
-					   &p->flow.key.destination)));
+	return config &&
+	       (forward_to_snat_port(config, p) ||
+		(p->family < SL_FAMILY_COUNT &&
+		 decide_in_range(&config->service_range[p->family], &p->flow.key.destination)));
 }
 
 /* A packet at ingress that sl_flows does not know, and that is @service's, or may matter. */
@@ -195,8 +196,8 @@ static __always_inline bool forward_must_renew(const struct packet *p,
 
 /*
  * A later fragment of which nothing more is known, or a packet of a transport that services do not
- * have: dropped if it is for a service's address or the range of those. The stack would send it on to
- * the default route, and a router might send it back.
+ * have: dropped if it is for a service's address or the range of those. The stack would send it on
+ * to the default route, and a router might send it back.
  */
 static __noinline int forward_other(sl_ctx *ctx, struct packet *p, int class)
 {
@@ -210,8 +211,8 @@ static __noinline int forward_other(sl_ctx *ctx, struct packet *p, int class)
 		return CTX_NEXT;
 	packet_clear_decision(p);
 	flow_set_ports(&p->flow.key, 0, 0);
-	p->reason = class == PACKET_FRAGMENT ? SL_REASON_FRAGMENT_UNKNOWN :
-					       SL_REASON_NO_SUCH_SERVICE;
+	p->reason =
+		class == PACKET_FRAGMENT ? SL_REASON_FRAGMENT_UNKNOWN : SL_REASON_NO_SUCH_SERVICE;
 	return forward_refuse(ctx, p, SL_VERDICT_DROP);
 }
 

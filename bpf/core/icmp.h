@@ -28,8 +28,8 @@ static __always_inline int icmp_read(sl_ctx *ctx, struct packet *p, struct icmp_
 	quote->l3 = p->l4 + sizeof(struct icmp_header);
 	if (quote->l3 > 512)
 		return -1;
-	quote->l4 = p->family == SL_FAMILY_V4 ? l3_v4_quoted(ctx, quote->l3, &inner) :
-						l3_v6_quoted(ctx, quote->l3, &inner);
+	quote->l4 = p->family == SL_FAMILY_V4 ? l3_v4_quoted(ctx, quote->l3, &inner)
+					      : l3_v6_quoted(ctx, quote->l3, &inner);
 	if (!quote->l4 || quote->l4 > 1024)
 		return -1;
 	if (inner.protocol != IPPROTO_TCP && inner.protocol != IPPROTO_UDP)
@@ -72,8 +72,9 @@ static __always_inline int icmp_restore_l4(sl_ctx *ctx, const struct packet *p,
 	*ports = new_ports;
 	diff = checksum_add(0, old_ports, new_ports);
 	quote->diff += diff;
-	check = ctx_header(ctx, quote->l4 + (udp ? __builtin_offsetof(struct udphdr, check) :
-						   __builtin_offsetof(struct tcphdr, check)),
+	check = ctx_header(ctx,
+			   quote->l4 + (udp ? __builtin_offsetof(struct udphdr, check)
+					    : __builtin_offsetof(struct tcphdr, check)),
 			   sizeof(*check));
 	/* A quote may end after 8 bytes: TCP's checksum is then not there to be restored. */
 	if (!check || (udp && !*check))

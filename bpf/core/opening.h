@@ -13,8 +13,8 @@
 enum { OPENING_TICKS = 32 };
 
 /*
- * A handshake is complete if the client acknowledges the SYN-ACK's number, or, with TCP Fast Open, up
- * to this much data behind it: nobody who has not seen the SYN-ACK gets a row in sl_flows.
+ * A handshake is complete if the client acknowledges the SYN-ACK's number, or, with TCP Fast Open,
+ * up to this much data behind it: nobody who has not seen the SYN-ACK gets a row in sl_flows.
  */
 enum { OPENING_ACK_WINDOW = 65536 };
 
@@ -45,7 +45,8 @@ static __always_inline struct opening_bucket *opening_bucket(__u32 hash)
 	return bpf_map_lookup_elem(&sl_opening, &index);
 }
 
-/* Could the bucket hold a flow of @hash? Read without the lock, so that what is nobody's takes none. */
+/* Could the bucket hold a flow of @hash? Read without the lock, so that what is nobody's takes
+ * none. */
 static __always_inline bool opening_may_hold(const struct opening_bucket *bucket, __u32 hash)
 {
 	const volatile __u32 *tag = bucket->tag;
@@ -75,8 +76,7 @@ static __always_inline bool opening_same_reply(const struct opening_flow *flow,
 	const __u64 *words = (const __u64 *)reply;
 
 	return destination[0] == words[0] && destination[1] == words[1] && source[0] == words[2] &&
-	       source[1] == words[3] &&
-	       flow->entry.new_destination_port == reply->source_port &&
+	       source[1] == words[3] && flow->entry.new_destination_port == reply->source_port &&
 	       flow->entry.new_source_port == reply->destination_port &&
 	       flow->key.protocol == reply->protocol;
 }
@@ -156,8 +156,8 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 
 /*
  * Return: 1 and p->flow.entry as the reply's row, if p->flow.key is the tuple of answers to a flow
- * that is being opened; else 0. @answer: the packet is one, not an error about one: the flow counts as
- * answered from then on, or as refused.
+ * that is being opened; else 0. @answer: the packet is one, not an error about one: the flow counts
+ * as answered from then on, or as refused.
  */
 __noinline int opening_find_reply(struct packet *p, int answer)
 {
@@ -211,10 +211,10 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 }
 
 /*
- * Puts p->flow into a place of its own: by the client, or with @snat by the node's address and port,
- * where replies look for it. A place of the same flow is used again, else a free one, else that of
- * the flow that has been silent longest.
- * Return: 0; -1: another flow's replies have the same tuple, nothing was written.
+ * Puts p->flow into a place of its own: by the client, or with @snat by the node's address and
+ * port, where replies look for it. A place of the same flow is used again, else a free one, else
+ * that of the flow that has been silent longest. Return: 0; -1: another flow's replies have the
+ * same tuple, nothing was written.
  */
 __noinline int opening_put(struct packet *p, int snat)
 {
@@ -226,8 +226,8 @@ __noinline int opening_put(struct packet *p, int snat)
 	if (!p)
 		return -1;
 	hash = snat ? opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
-				   p->flow.key.protocol) :
-		      opening_hash(&p->flow.key.source, p->flow.key.source_port,
+				   p->flow.key.protocol)
+		    : opening_hash(&p->flow.key.source, p->flow.key.source_port,
 				   p->flow.key.protocol);
 	bucket = opening_bucket(hash);
 	if (!bucket)
@@ -237,9 +237,10 @@ __noinline int opening_put(struct packet *p, int snat)
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
 		bool fresh = opening_is_fresh(now, bucket->last_seen[i]);
-		__u32 age = !bucket->tag[i]				    ? ~0U - 1 :
-			    (__s32)(now - bucket->last_seen[i]) < 0 ? 1 :
-								      now - bucket->last_seen[i] + 1;
+		__u32 age = !bucket->tag[i] ? ~0U - 1
+			    : (__s32)(now - bucket->last_seen[i]) < 0
+				    ? 1
+				    : now - bucket->last_seen[i] + 1;
 
 		if (fresh && bucket->tag[i] == hash) {
 			if (opening_same_key(&bucket->flows[i].key, &p->flow.key))

@@ -5,8 +5,8 @@
 #include "packet/packet.h"
 
 /*
- * Tries to find another backend than the one that did not answer, or past rows just replaced: as many
- * as make a failure unheard of as long as half of the slots are good.
+ * Tries to find another backend than the one that did not answer, or past rows just replaced: as
+ * many as make a failure unheard of as long as half of the slots are good.
  */
 enum { SELECT_TRIES = 16 };
 
@@ -21,7 +21,7 @@ static __always_inline bool backend_present(const struct backend *backend, __u32
  * and on this node where the policy says so. Return: its id, or 0.
  */
 static __noinline __u32 affinity_find(const struct packet *p, const struct service *service,
-					   bool local_only)
+				      bool local_only)
 {
 	struct affinity_key key = { .service_id = service->id, .client = p->flow.key.source };
 	struct affinity *bound = bpf_map_lookup_elem(&sl_affinity, &key);
@@ -42,7 +42,7 @@ static __noinline __u32 affinity_find(const struct packet *p, const struct servi
 }
 
 static __noinline int affinity_bind(const struct packet *p, const struct service *service,
-					  __u32 backend_id, __u32 generation)
+				    __u32 backend_id, __u32 generation)
 {
 	struct affinity_key key = { .service_id = service->id, .client = p->flow.key.source };
 	struct affinity bound = {
@@ -65,8 +65,7 @@ static __always_inline struct backend *select_random(const struct slot_range *sl
 	struct backend *chosen = NULL;
 
 	for (int i = 0; i < SELECT_TRIES; i++) {
-		__u32 index =
-			slots->offset + ((__u64)bpf_get_prandom_u32() * slots->count >> 32);
+		__u32 index = slots->offset + ((__u64)bpf_get_prandom_u32() * slots->count >> 32);
 		struct slot *slot = bpf_map_lookup_elem(&sl_slots, &index);
 		struct backend *backend;
 		__u32 backend_id;

@@ -88,8 +88,9 @@ static __always_inline int ctx_checksum_diff(sl_ctx *ctx, __u32 offset, __u32 di
 					   (udp ? BPF_F_MARK_MANGLED_0 : 0));
 }
 
-/* IPv6 has no header checksum: addresses and transport checksum change the sum of a whole packet that
- * a NIC has computed by nothing, but bpf_l4_csum_replace takes @diff from it: gives it back. */
+/* IPv6 has no header checksum: addresses and transport checksum change the sum of a whole packet
+ * that a NIC has computed by nothing, but bpf_l4_csum_replace takes @diff from it: gives it back.
+ */
 static __always_inline void ctx_checksum_complete(sl_ctx *ctx, __u32 diff)
 {
 	bpf_csum_update(ctx, diff);

@@ -186,8 +186,7 @@ static __noinline int l3_v4_icmp_error(sl_ctx *ctx, const struct packet *p,
 	error.icmp.checksum = ~checksum_fold16((__u32)bpf_csum_diff(
 		NULL, 0, (__be32 *)&error.icmp, sizeof(error.icmp) + sizeof(error.quote), 0));
 	/* All of the buffer, then cut: the verifier of Linux 6.1 does not follow a length here. */
-	if (ctx_resize(ctx, p->l3 + sizeof(error)) ||
-	    ctx_store(ctx, p->l3, &error, sizeof(error)))
+	if (ctx_resize(ctx, p->l3 + sizeof(error)) || ctx_store(ctx, p->l3, &error, sizeof(error)))
 		return -1;
 	return ctx_resize(ctx, p->l3 + sizeof(error.ip) + sizeof(error.icmp) + quote);
 }

@@ -65,7 +65,7 @@ struct packet {
 	__u8 flags; /* enum packet_flag */
 	__u8 hook;  /* enum sl_hook */
 	__u32 reason;
-	__u32 frontend; /* enum sl_frontend_kind */
+	__u32 frontend;	    /* enum sl_frontend_kind */
 	__be32 fragment_id; /* with PACKET_FIRST_FRAGMENT or PACKET_LATER_FRAGMENT */
 	__u32 sequence;	    /* TCP, host order; read only where a flow is being opened */
 	__u32 acknowledgment;
@@ -169,8 +169,8 @@ static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct 
 #include "packet/l3_v6.h"
 
 /*
- * The ports of a fragmented datagram: noted when its first fragment is translated, so that traffic of
- * no service leaves nothing here, and found again for the later ones.
+ * The ports of a fragmented datagram: noted when its first fragment is translated, so that traffic
+ * of no service leaves nothing here, and found again for the later ones.
  */
 static __always_inline void packet_fragment_key(const struct packet *p, struct fragment_key *key)
 {
@@ -250,11 +250,12 @@ static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct pac
 	type = ctx_header(ctx, p->l4, sizeof(struct icmp_header));
 	if (!type)
 		return PACKET_SHORT;
-	return (v4 ? l3_v4_icmp_is_error(*type) : l3_v6_icmp_is_error(*type)) ? PACKET_ICMP_ERROR :
-										PACKET_IP;
+	return (v4 ? l3_v4_icmp_is_error(*type) : l3_v6_icmp_is_error(*type)) ? PACKET_ICMP_ERROR
+									      : PACKET_IP;
 }
 
-/* Parses any frame: tags, options, extension headers, fragments (of which the later read sl_frags). */
+/* Parses any frame: tags, options, extension headers, fragments (of which the later read sl_frags).
+ */
 static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 {
 	enum packet_class class;
@@ -301,7 +302,8 @@ static __noinline int packet_parse_slow(sl_ctx *ctx, struct packet *p)
 
 /*
  * Parses the frame into @p, of which the caller has set the hook and cleared the flags. Plain
- * headers, which nearly every packet has, are read here at fixed offsets; the rest goes the long way.
+ * headers, which nearly every packet has, are read here at fixed offsets; the rest goes the long
+ * way.
  */
 static __always_inline int packet_parse(sl_ctx *ctx, struct packet *p)
 {
@@ -341,8 +343,9 @@ static __always_inline __u32 packet_l4_header_length(sl_ctx *ctx, const struct p
 
 static __always_inline __u32 packet_checksum_offset(const struct packet *p)
 {
-	return p->l4 + (p->flow.key.protocol == IPPROTO_TCP ? __builtin_offsetof(struct tcphdr, check) :
-							      __builtin_offsetof(struct udphdr, check));
+	return p->l4 + (p->flow.key.protocol == IPPROTO_TCP
+				? __builtin_offsetof(struct tcphdr, check)
+				: __builtin_offsetof(struct udphdr, check));
 }
 
 /* Sets the addresses of the IP header at @l3: the packet's own, or that quoted in an ICMP error. */
@@ -350,8 +353,8 @@ static __always_inline int packet_set_addresses(sl_ctx *ctx, const struct packet
 						const struct addr *source,
 						const struct addr *destination, __u64 *diff)
 {
-	return p->family == SL_FAMILY_V4 ? l3_v4_rewrite(ctx, l3, source, destination, diff) :
-					   l3_v6_rewrite(ctx, l3, source, destination, diff);
+	return p->family == SL_FAMILY_V4 ? l3_v4_rewrite(ctx, l3, source, destination, diff)
+					 : l3_v6_rewrite(ctx, l3, source, destination, diff);
 }
 
 /* Mends a checksum over a pseudo header whose addresses have changed by @diff. */

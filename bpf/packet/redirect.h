@@ -85,8 +85,8 @@ static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
  */
 static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
 {
-	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3) :
-					 l3_v6_forward_ttl(ctx, p->l3)) <= 1)
+	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3)
+				       : l3_v6_forward_ttl(ctx, p->l3)) <= 1)
 		return CTX_DROP;
 	return ctx_redirect(ctx, hop->ifindex, &hop->neighbour);
 }

@@ -67,8 +67,8 @@ static __always_inline void reject_fill_reset(const struct tcphdr *in, __u32 pay
 		return;
 	}
 	out->ack = 1;
-	out->ack_seq = bpf_htonl(bpf_ntohl(in->seq) + payload + !!(flags & TCP_SYN) +
-				 !!(flags & TCP_FIN));
+	out->ack_seq =
+		bpf_htonl(bpf_ntohl(in->seq) + payload + !!(flags & TCP_SYN) + !!(flags & TCP_FIN));
 }
 
 /* Turns the packet into the RST that answers it. Return: 0, or -1. */
@@ -90,7 +90,7 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 		length = ctx_length(ctx) - p->l3;
 	reject_fill_reset(tcp, length > header ? length - header : 0, &reset);
 	sum = checksum_pseudo(&p->flow.key.source, &p->flow.key.destination, v4, sizeof(reset),
-				IPPROTO_TCP);
+			      IPPROTO_TCP);
 	if (unfinished) {
 		reset.check = checksum_fold16(sum); /* the device adds the rest */
 	} else {
@@ -102,8 +102,8 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 	if (reject_swap_macs(ctx) || ctx_resize(ctx, p->l4 + sizeof(reset)) ||
 	    ctx_store(ctx, p->l4, &reset, sizeof(reset)))
 		return -1;
-	return v4 ? l3_v4_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL) :
-		    l3_v6_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL);
+	return v4 ? l3_v4_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL)
+		  : l3_v6_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL);
 }
 
 /*
@@ -115,8 +115,8 @@ static __always_inline int reject_icmp(sl_ctx *ctx, struct packet *p, enum icmp_
 {
 	if (!reject_may_answer(p) || !reject_may_send_error())
 		return -1;
-	if (p->family == SL_FAMILY_V4 ? l3_v4_icmp_error(ctx, p, kind, mtu) :
-					l3_v6_icmp_error(ctx, p, kind, mtu))
+	if (p->family == SL_FAMILY_V4 ? l3_v4_icmp_error(ctx, p, kind, mtu)
+				      : l3_v6_icmp_error(ctx, p, kind, mtu))
 		return -1;
 	return reject_swap_macs(ctx);
 }

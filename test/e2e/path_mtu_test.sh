@@ -43,8 +43,8 @@ too_big() {
     awk '/Icmp/ {n += $2} END {print n}'
 }
 
-# towards <device of the router> [ip route words...]: sets all its routes that way anew. With "mtu lock
-# 1300", what is larger is refused with an ICMP error although both ends of the link take 1500: so
+# towards <device of the router> [ip route words...]: sets all its routes that way anew. With
+# "mtu lock 1300", what is larger is refused with an ICMP error although both ends of the link take 1500: so
 # nobody knows before.
 towards() {
   local device=$1 family route

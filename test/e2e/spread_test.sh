@@ -25,8 +25,8 @@ spread client "${CLUSTER_V4[node-a]}" 30053 2000 $all --protocol udp
 spread client "${CLUSTER_V6[node-a]}" 30053 2000 $all --protocol udp
 
 step 'the counters agree'
-# A connection whose first SYN went unanswered for a second (a busy machine) is opened a second time,
-# and counted as failed once.
+# A connection whose first SYN went unanswered for a second (a busy machine) is opened a second
+# time, and counted as failed once.
 opened() {
   cluster_ctl node-a -o json service list | json "sum(
     one['stats']['opened'] - one['stats']['failed'] for one in d if one['name'] == '$1')"
