@@ -44,7 +44,8 @@ too_big() {
 }
 
 # towards <device of the router> [ip route words...]: sets all its routes that way anew. With
-# "mtu lock 1300", what is larger is refused with an ICMP error although both ends of the link take 1500: so
+# "mtu lock 1300", what is larger is refused with an ICMP error although both ends of the link
+# take 1500: so
 # nobody knows before.
 towards() {
   local device=$1 family route
