@@ -131,7 +131,9 @@ static __always_inline int icmp_error(sl_ctx *ctx, struct packet *p)
 		return CTX_NEXT;
 	if (!ingress && flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
-	if (same_address(&source, &p->flow.key.source))
+	/* An error that is redirected must not leave with the address of a router that it comes
+	 * from: that router may be the way to its receiver, and would take it for a martian. */
+	if (flags & SL_FLOW_SNAT || same_address(&source, &p->flow.key.source))
 		source = p->flow.entry.new_source;
 	if (flags & SL_FLOW_SNAT) {
 		__u32 l3 = p->l3;

@@ -21,6 +21,10 @@ class IcmpTest : public FlowTest {
  protected:
   std::string Router() const { return flavor().v6 ? "2001:db8::99" : "192.0.2.99"; }
 
+  // The router as the client knows it. An error that is redirected has the service's address: the
+  // router may be the way to its receiver, and would drop what comes back with its own.
+  std::string RouterAsSeen() const { return kind().snat ? service().address : Router(); }
+
   // An error "too big" from `from` to the sender of `about`.
   Packet Error(const std::string& from, const Packet& about, Quote quote) const {
     const Bytes whole = Build(about);
@@ -53,13 +57,13 @@ class IcmpTest : public FlowTest {
       for (const bool by_backend : {false, true}) {
         SCOPED_TRACE(by_backend ? "sent by an end" : "sent by a router");
         const std::string from = by_backend ? backend().address : Router();
-        const std::string as = by_backend ? service().address : Router();
+        const std::string as = by_backend ? service().address : RouterAsSeen();
         EXPECT_TRUE(Becomes(kind().reply_translates, Error(from, SeenByBackend(), quote),
                             kind().reply_verdict, Expected(as, ForwardPacket(), quote)))
             << "forward";
         // On the way to the client.
         const std::string client_side = by_backend ? client().address : Router();
-        const std::string client_as = by_backend ? seen_client().address : Router();
+        const std::string client_as = by_backend || kind().snat ? seen_client().address : Router();
         EXPECT_TRUE(Becomes(kind().translates, Error(client_side, SeenByClient(), quote),
                             kind().verdict, Expected(client_as, ReplyPacket(), quote)))
             << "reply";
@@ -137,7 +141,7 @@ TEST_P(IcmpTest, CarriesEveryKindOfError) {
                                        {3, 0}, {3, 1}, {3, 3}, {3, 4}, {3, 13}, {11, 0}, {12, 0}};
   for (const auto& [type, code] : types) {
     Packet error = Error(Router(), SeenByBackend(), Quote::kWhole);
-    Packet expected = Expected(Router(), ForwardPacket(), Quote::kWhole);
+    Packet expected = Expected(RouterAsSeen(), ForwardPacket(), Quote::kWhole);
     for (Packet* packet : {&error, &expected}) {
       auto& icmp = std::get<Icmp>((*packet)[2]);
       icmp.type = static_cast<std::uint8_t>(type);
@@ -151,7 +155,7 @@ TEST_P(IcmpTest, CarriesEveryKindOfError) {
 TEST_P(IcmpTest, CarriesErrorsInTaggedFrames) {
   Establish();
   Packet error = Error(Router(), SeenByBackend(), Quote::kWhole);
-  Packet expected = Expected(Router(), ForwardPacket(), Quote::kWhole);
+  Packet expected = Expected(RouterAsSeen(), ForwardPacket(), Quote::kWhole);
   error.insert(error.begin() + 1, Vlan(7));
   // A redirected packet leaves by another link, where the tag means nothing.
   if (!kind().snat) expected.insert(expected.begin() + 1, Vlan(7));
