@@ -192,8 +192,8 @@ probe() {
 declare -A SPREAD_AGAIN=([tcp]=0 [udp]=0)
 
 # spread <from> <address> <port> <count> <a1,b1...> [flags]: exactly these answer, evenly. Chance
-# alone makes one spread in a thousand look uneven, and the tests make dozens: one that is uneven and
-# nothing worse is asked for again, and then it counts.
+# alone makes one spread in a thousand look uneven, and the tests make dozens: one that is uneven
+# and nothing worse is asked for again, and then it counts.
 spread() {
   local from=$1 target=$2 count=$4 backends=$5 result protocol=tcp
   target=$(cluster_host_port "$2" "$3")
