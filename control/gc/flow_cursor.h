@@ -31,7 +31,7 @@ class FlowCursor {
 // By bpf_map_lookup_batch, or where the kernel has none, key by key.
 class BpfFlowCursor final : public FlowCursor {
  public:
-  static constexpr std::uint32_t kBatch = 4096;  // about 1 ms
+  static constexpr std::uint32_t kBatch = 4096;
 
   explicit BpfFlowCursor(BpfMap flows) : flows_(std::move(flows)) {}
   void Rewind() override;
