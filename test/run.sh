@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs all tests of sluice on this machine, from the packages on: installs what is missing, builds,
-# runs every label and the unit tests once more under the sanitizers, and ends in one summary.
+# runs every label, and ends in one summary.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,8 +12,8 @@ usage() {
 usage: sudo test/run.sh [label...]
 
 Labels: check  sources: layout, scripts, forbidden patterns
-        unit   control/ and maps/, without a kernel
-        asan   the unit tests again, under the address and undefined-behaviour sanitizers
+        unit   control/ and maps/, without a kernel, under the address and undefined-behaviour
+               sanitizers
         bpf    the loaded programs, packet by packet
         e2e    whole clusters in network namespaces, with real servers
 Without a label: all of them. Exit code 0 only if every test passed and every skipped one is
@@ -26,7 +26,7 @@ fail() {
   exit 2
 }
 
-labels=(check unit asan bpf e2e)
+labels=(check unit bpf e2e)
 case ${1:-} in -h | --help) usage && exit 0 ;; esac
 if [[ $# -gt 0 ]]; then
   for label in "$@"; do
@@ -60,12 +60,12 @@ build() {
   printf ' %d s\n' $((SECONDS - start))
 }
 
-# run <label> <build folder> <ctest label> [ctest flags]
+# run <label> <build folder> [ctest flags]
 run() {
-  local label=$1 folder=$2 of=$3
-  shift 3
+  local label=$1 folder=$2
+  shift 2
   printf '\n== %s\n' "$label"
-  ctest --test-dir "$folder" --label-regex "^$of\$" --no-tests=error --output-on-failure \
+  ctest --test-dir "$folder" --label-regex "^$label\$" --no-tests=error --output-on-failure \
     --test-output-size-passed 1000000 --output-junit "$results/$label.xml" "$@" </dev/null ||
     printf 'ctest of %s ended with %d\n' "$label" $?
 }
@@ -73,18 +73,17 @@ run() {
 rm -rf "$results"
 mkdir -p "$results"
 third_party/install.sh || fail 'the packages in third_party/packages.txt are needed'
-if wanted check || wanted unit || wanted bpf || wanted e2e; then
-  build dev
+if wanted check || wanted bpf || wanted e2e; then
+  build dev system_tests
 fi
-wanted asan && build asan unit_tests
+wanted unit && build asan unit_tests
 
 jobs=$(nproc)
-wanted check && run check build/dev check -j "$jobs"
-wanted unit && run unit build/dev unit -j "$jobs"
-wanted asan && run asan build/asan unit -j "$jobs"
+wanted check && run check build/dev -j "$jobs"
+wanted unit && run unit build/asan -j "$jobs"
 # One kernel, one set of program statistics and pins: one after the other.
-wanted bpf && run bpf build/dev bpf
+wanted bpf && run bpf build/dev
 # Each cluster has its own namespaces and pins: two at a time.
-wanted e2e && run e2e build/dev e2e -j 2
+wanted e2e && run e2e build/dev -j 2
 
 python3 test/summary.py test/skips.txt "$results" "${labels[@]}"

@@ -92,8 +92,7 @@ step 'what a document said before it broke stays in force'
 echo 'kind: [' | manifest web-endpoints.yaml
 reported web-endpoints.yaml 'web-endpoints\.yaml:[0-9]+' 'a file that breaks'
 spread a2 $WEB4 80 300 a1,a2
-web_on b1
-in_force
+web_moves_to pod b1 a1 a2
 spread a2 $WEB4 80 50 b1
 expect_equal 'mended' "$(problems)" ''
 
@@ -146,7 +145,6 @@ cluster_ctl node-a sync --timeout 2s >/dev/null 2>&1 || true
 expect_match 'what it said stays in force' "$(probe a2 $WEB4 80)" '^answer b1'
 mv "$MANIFESTS.away" "$MANIFESTS"
 in_force
-web_on a1
-in_force
+web_moves_to pod a1 b1
 spread a2 $WEB4 80 50 a1
 load_stop_without_failure pod

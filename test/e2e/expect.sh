@@ -242,6 +242,19 @@ load_some_more() {
   done
 }
 
+# web_moves_to <load> <pod> <pod...>: web goes to the first pod and away from the others, as
+# Kubernetes has it: terminating, and deleted when their last requests have ended. What is deleted
+# outright resets the connections that it still serves (semantics.md, Change).
+web_moves_to() {
+  local name=$1 to=$2
+  shift 2
+  web_on "$to" "${@/%/:terminating}"
+  in_force
+  load_some_more "$name"
+  web_on "$to"
+  in_force
+}
+
 # load_stop_without_failure <name>
 load_stop_without_failure() {
   local result

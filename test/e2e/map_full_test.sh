@@ -54,7 +54,6 @@ big 4
 in_force
 expect_equal 'degraded, when it fits' "$(degraded)" ''
 [[ $(health) != *sl_backends* ]] || fail "healthz: $(health)"
-web_on a1
-in_force
+web_moves_to pod a1 b1
 spread a2 $WEB4 80 50 a1
 load_stop_without_failure pod

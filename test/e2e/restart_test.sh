@@ -59,7 +59,7 @@ expect_equal 'service ids' "$(service_ids)" "$ids"
 
 step 'manifests that changed while nobody looked'
 cluster_kill sluiced-node-a
-web_on a1 a2
+web_on a1 a2 b1:terminating b2:terminating
 cluster_agent node-a "$MANIFESTS"
 expect_equal 'service ids' "$(service_ids)" "$ids"
 spread a2 $WEB6 80 500 a1,a2
