@@ -12,11 +12,13 @@
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/port_ranges.h"
 #include "control/gc/conntrack_sweep.h"
+#include "control/kubernetes/kube_options.h"
 
 namespace sluice {
 
 struct AgentOptions {
   std::string manifests = "/etc/sluice/manifests";
+  std::optional<KubeOptions> kube;  // set: the Kubernetes API is followed, and no manifests
   std::string node_name;
   std::string bpffs = "/sys/fs/bpf/sluice";
   std::string state_dir = "/var/lib/sluice";
