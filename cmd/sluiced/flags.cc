@@ -183,6 +183,9 @@ absl::StatusOr<SluicedFlags> ParseFlags(int argc, const char* const* argv) {
   AddLimitFlags(app, flags.options, texts);
   app.add_flag("--cleanup", flags.cleanup,
                "Remove every program, link, pin and sysctl that sluiced has set, and end");
+  app.add_flag("--cleanup-kube-proxy", flags.cleanup_kube_proxy,
+               "Remove the rules that a kube-proxy has left in this network namespace, and end; "
+               "refused while one runs");
   app.add_flag("-v,--verbose", flags.verbose, "Log sampled drops and other details");
   try {
     app.parse(argc, argv);

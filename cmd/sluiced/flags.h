@@ -11,6 +11,7 @@ namespace sluice {
 struct SluicedFlags {
   AgentOptions options;
   bool cleanup = false;
+  bool cleanup_kube_proxy = false;
   bool verbose = false;
   int exit_code = -1;  // 0 or above: the program is to end with it (--help, a flag that is unknown)
 };

@@ -27,6 +27,8 @@
 #include "control/base/errno_status.h"
 #include "control/base/event_loop.h"
 #include "control/base/status_macros.h"
+#include "control/takeover/command.h"
+#include "control/takeover/takeover.h"
 
 namespace sluice {
 namespace {
@@ -105,6 +107,17 @@ absl::Status CleanUp(const AgentOptions& options) {
   return CleanUpNode(options.bpffs, options.state_dir);
 }
 
+// Beside a running agent: it shares nothing with it.
+absl::Status CleanUpKubeProxy() {
+  SystemCommandRunner runner;
+  const TakeoverResult result = RemoveKubeProxy(runner, "/proc");
+  for (const std::string& removed : result.removed) spdlog::info("removed {}", removed);
+  for (const std::string& kept : result.kept) spdlog::warn("kept {}", kept);
+  if (result.status.ok() && result.removed.empty())
+    spdlog::info("nothing of kube-proxy's is there");
+  return result.status;
+}
+
 int Main(int argc, char** argv) {
   const absl::StatusOr<SluicedFlags> flags = ParseFlags(argc, argv);
   if (!flags.ok()) {
@@ -113,7 +126,9 @@ int Main(int argc, char** argv) {
   }
   if (flags->exit_code >= 0) return flags->exit_code;
   SetUpLogging(flags->verbose);
-  const absl::Status status = flags->cleanup ? CleanUp(flags->options) : Run(flags->options);
+  const absl::Status status = flags->cleanup_kube_proxy ? CleanUpKubeProxy()
+                              : flags->cleanup          ? CleanUp(flags->options)
+                                                        : Run(flags->options);
   if (status.ok()) return 0;
   spdlog::critical("{}", std::string(status.message()));
   return 1;
