@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Backends: one endpoint address, port and protocol (sl_backends), and its counters (sl_be_stats).
- * Services that select the same endpoint share its row.
+ * Backends: what one service makes of an endpoint's address, port and protocol (sl_backends), and
+ * its counters (sl_be_stats). Services that select the same endpoint have a row each: an endpoint
+ * may leave one of them and stay with the other.
  */
 #pragma once
 
@@ -11,7 +12,7 @@ SL_ABI_BEGIN
 
 enum sl_backend_flag {
 	SL_BACKEND_PRESENT = 1 << 0, /* the endpoint exists: flows that it has may go on */
-	SL_BACKEND_USABLE = 1 << 1,  /* some service gives it new flows */
+	SL_BACKEND_USABLE = 1 << 1,  /* the service gives it new flows */
 	SL_BACKEND_LOCAL = 1 << 2,   /* on this node */
 };
 
@@ -26,8 +27,10 @@ struct backend {
 	__u8 flags;  /* enum sl_backend_flag */
 	__u8 protocol;
 	__u32 generation;
+	__u32 service_id;
+	__u32 pad;
 };
-SL_ABI_SIZE(backend, 24);
+SL_ABI_SIZE(backend, 32);
 
 /* Index: backend id; added to atomically, once a flow. Set to zero when the id is given out. */
 struct backend_stats {

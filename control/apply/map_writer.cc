@@ -74,8 +74,6 @@ BatchResult MapWriter::Step(const RetireBackends& step) {
   return tables_.backends->Update(step.rows);
 }
 
-BatchResult MapWriter::Step(const SetUses& step) { return All(step.services.size()); }
-
 BatchResult MapWriter::Step(const WriteSourceRanges& step) {
   std::vector<std::pair<abi::source_range_key, abi::source_range>> rows;
   for (const abi::source_range_key& key : step.keys) rows.emplace_back(key, abi::source_range{1});

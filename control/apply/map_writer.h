@@ -42,7 +42,6 @@ class MapWriter {
   BatchResult Step(const ClearNames& step);
   BatchResult Step(const WriteBackends& step);
   BatchResult Step(const RetireBackends& step);
-  BatchResult Step(const SetUses& step);
   BatchResult Step(const WriteSourceRanges& step);
   BatchResult Step(const DeleteSourceRanges& step);
   BatchResult Step(const WriteSlots& step);

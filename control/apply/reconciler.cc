@@ -175,9 +175,6 @@ void Reconciler::Reconcile() {
   const std::uint64_t generation = setup_.source_generation();
   TakeChanges();
   last_round_ns_ = Now();
-  const bool all_planned =
-      plan_all_ || std::all_of(refused_.begin(), refused_.end(),
-                               [&](const auto& refused) { return dirty_.contains(refused.first); });
   // Everything at once would be held in memory once more; but what is one change stays one plan.
   const std::size_t per_plan = plan_all_ ? kServicesPerPlan : dirty_.size();
   Round round;
@@ -185,8 +182,7 @@ void Reconciler::Reconcile() {
   for (auto it = dirty_.begin(); it != dirty_.end() || round.plans == 0;) {
     names.clear();
     for (; it != dirty_.end() && names.size() < per_plan; ++it) names.push_back(*it);
-    const bool release = adopted_held_ && all_planned && it == dirty_.end();
-    PlanAndWrite(names, release, round);
+    PlanAndWrite(names, round);
     if (!round.status.ok()) break;
   }
   if (round.status.ok() && round.plans > 1 && !round.refused.empty()) {
@@ -195,7 +191,7 @@ void Reconciler::Reconcile() {
     for (const RefusedService& refused : round.refused) names.push_back(refused.name);
     round.refused.clear();
     round.shortages.clear();
-    PlanAndWrite(names, adopted_held_ && all_planned, round);
+    PlanAndWrite(names, round);
   }
   ++counters_.rounds;
   if (round.rows == 0) ++counters_.empty_rounds;
@@ -205,19 +201,16 @@ void Reconciler::Reconcile() {
   setup_.on_change();
 }
 
-void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, bool release_adopted,
-                              Round& round) {
+void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, Round& round) {
   std::vector<ServiceChange> changes;
   changes.reserve(names.size());
   for (const ServicePortName& name : names) {
     const auto it = tracker_.services().find(name);
     changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
   }
-  PlannedUpdate update =
-      PlanUpdate(*state_, changes,
-                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
-                  .now_ns = last_round_ns_,
-                  .release_adopted = release_adopted && round.refused.empty()});
+  PlannedUpdate update = PlanUpdate(
+      *state_, changes,
+      {.allow_external_cluster_ip = options_.allow_external_cluster_ip, .now_ns = last_round_ns_});
   WriteResult result = writer_.Write(update.plan, *state_);
   ++round.plans;
   round.rows += result.rows;
@@ -245,7 +238,6 @@ void Reconciler::AfterRound(const Round& round) {
   if (plan_all_ && verify_at_ns_ == kNever) verify_at_ns_ = Now() + Ns(options_.verify_interval);
   plan_all_ = false;
   if (round.refused.empty() && refused_.empty()) {
-    adopted_held_ = false;
     shortages_.clear();
     retry_delay_ = options_.retry_min;
     retry_refused_at_ns_ = kNever;
@@ -286,7 +278,6 @@ void Reconciler::Verify() {
   spdlog::error("{} rows of the maps are not what was written to them: put right", differences);
   state_ = std::move(found);
   plan_all_ = true;
-  adopted_held_ = true;
   RequestRun(Now());
 }
 

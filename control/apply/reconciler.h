@@ -137,7 +137,7 @@ class Reconciler final : public ClusterSink {
   bool HasWork() const;
   void TakeChanges();
   void Reconcile();
-  void PlanAndWrite(const std::vector<ServicePortName>& names, bool release_adopted, Round& round);
+  void PlanAndWrite(const std::vector<ServicePortName>& names, Round& round);
   void AfterRound(const Round& round);
   void Verify();
   std::uint64_t Now() const { return clock_.MonotonicNs(); }
@@ -153,7 +153,6 @@ class Reconciler final : public ClusterSink {
 
   bool events_pending_ = false;  // in cluster_, not in tracker_ yet
   bool plan_all_ = true;         // every service and every name in the maps
-  bool adopted_held_ = true;     // backends found in the maps are held until all is planned
   std::set<ServicePortName> dirty_;
   std::map<ServicePortName, absl::Status> refused_;
   std::vector<CapacityShortage> shortages_;

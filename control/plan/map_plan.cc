@@ -40,7 +40,8 @@ std::string Text(const abi::service& row) {
 
 std::string Text(const abi::backend& row) {
   return absl::StrCat(EndpointText(row.address, row.port, row.protocol), " flags 0x",
-                      absl::Hex(row.flags), " generation ", row.generation);
+                      absl::Hex(row.flags), " generation ", row.generation, " service ",
+                      row.service_id);
 }
 
 std::string Text(const abi::service_name& row) {
@@ -52,13 +53,6 @@ std::string Text(const abi::service_name& row) {
 std::string Text(const abi::source_range_key& key) {
   return absl::StrCat("service ", key.service_id, " ", IpAddress::FromAbi(key.address).ToString(),
                       " bits ", key.prefix_len);
-}
-
-std::string Text(const ServiceUses& service) {
-  return absl::StrCat("service ", service.service_id, ":",
-                      absl::StrJoin(service.uses, "", [](std::string* out, const BackendUse& use) {
-                        absl::StrAppend(out, " ", use.backend_id, "(0x", absl::Hex(use.flags), ")");
-                      }));
 }
 
 std::string Text(const SlotRun& run) {
@@ -91,7 +85,6 @@ struct Printer {
   void operator()(const ClearNames& s) { Ids("clear", names::kServiceNames, s.ids); }
   void operator()(const WriteBackends& s) { Numbered("write", names::kBackends, s.rows); }
   void operator()(const RetireBackends& s) { Numbered("retire", names::kBackends, s.rows); }
-  void operator()(const SetUses& s) { Plain("hold", "(agent)", s.services); }
   void operator()(const WriteSourceRanges& s) { Plain("write", names::kSourceRanges, s.keys); }
   void operator()(const DeleteSourceRanges& s) { Plain("delete", names::kSourceRanges, s.keys); }
   void operator()(const WriteSlots& s) { Plain("write", names::kSlots, s.runs); }
@@ -112,7 +105,6 @@ struct RowCounter {
   std::size_t operator()(const ClearNames& s) const { return s.ids.size(); }
   std::size_t operator()(const WriteBackends& s) const { return s.rows.size(); }
   std::size_t operator()(const RetireBackends& s) const { return s.rows.size(); }
-  std::size_t operator()(const SetUses& s) const { return s.services.size(); }
   std::size_t operator()(const WriteSourceRanges& s) const { return s.keys.size(); }
   std::size_t operator()(const DeleteSourceRanges& s) const { return s.keys.size(); }
   std::size_t operator()(const WriteSlots& s) const { return s.runs.size(); }
@@ -125,9 +117,7 @@ struct RowCounter {
 
 std::size_t RowCount(const MapStep& step) { return std::visit(RowCounter{}, step); }
 
-bool IsBookkeeping(const MapStep& step) {
-  return std::holds_alternative<SetUses>(step) || std::holds_alternative<FreeSlots>(step);
-}
+bool IsBookkeeping(const MapStep& step) { return std::holds_alternative<FreeSlots>(step); }
 
 std::string ToString(const MapPlan& plan) {
   Printer printer;

@@ -56,24 +56,6 @@ struct RetireBackends {
   friend bool operator==(const RetireBackends&, const RetireBackends&) = default;
 };
 
-// One service's hold on a backend: while there is one, the backend is present.
-struct BackendUse {
-  std::uint32_t backend_id = 0;
-  std::uint32_t flags = 0;  // SL_BACKEND_USABLE and SL_BACKEND_LOCAL as this service sees it
-  friend auto operator<=>(const BackendUse&, const BackendUse&) = default;
-};
-struct ServiceUses {
-  std::uint32_t service_id = 0;
-  std::vector<BackendUse> uses;  // sorted by id, unique
-  friend bool operator==(const ServiceUses&, const ServiceUses&) = default;
-};
-
-// Bookkeeping of the agent, no map is written: it cannot fail.
-struct SetUses {
-  std::vector<ServiceUses> services;
-  friend bool operator==(const SetUses&, const SetUses&) = default;
-};
-
 struct WriteSourceRanges {
   std::vector<abi::source_range_key> keys;
   friend bool operator==(const WriteSourceRanges&, const WriteSourceRanges&) = default;
@@ -111,8 +93,8 @@ struct DeleteServices {
 
 using MapStep =
     std::variant<ZeroServiceStats, ForgetAffinity, WriteNames, ZeroBackendStats, WriteBackends,
-                 SetUses, WriteSourceRanges, WriteSlots, WriteServices, DeleteServices,
-                 DeleteSourceRanges, ClearNames, RetireBackends, FreeSlots>;
+                 WriteSourceRanges, WriteSlots, WriteServices, DeleteServices, DeleteSourceRanges,
+                 ClearNames, RetireBackends, FreeSlots>;
 
 struct MapPlan {
   std::vector<MapStep> steps;

@@ -23,6 +23,15 @@ std::string Text(const char (&from)[N]) {
 
 bool IsSet(abi::slot_range range) { return range.count != 0; }
 
+// A backend's address with the service that has it: what an id stands for.
+std::pair<abi::service_key, std::uint32_t> KeyOf(const abi::backend& row) {
+  abi::service_key key = {};
+  key.address = row.address;
+  key.port = row.port;
+  key.protocol = row.protocol;
+  return {key, row.service_id};
+}
+
 }  // namespace
 
 abi::service_key AddressKey(const IpAddress& address, std::uint16_t port, std::uint32_t protocol) {
@@ -65,9 +74,8 @@ MapState MapState::FromRows(const MapLimits& limits, MapRows rows, std::uint64_t
   MapState state(limits);
   state.AdoptSlots(rows);
   state.AdoptServices(rows);
-  state.AdoptNames(rows);
   state.AdoptBackends(rows, read_at_ns);
-  state.AdoptUses();
+  state.AdoptNames(rows);
   return state;
 }
 
@@ -114,6 +122,7 @@ void MapState::AdoptNames(const MapRows& rows) {
   }
   for (const auto& [id, keys] : keys_by_id_) ids.insert(id);
   for (const auto& [id, ranges] : source_ranges_) ids.insert(id);
+  for (const auto& [id, backends] : backends_of_) ids.insert(id);
   for (std::uint32_t id : ids) {
     if (!names_.contains(id)) stray_service_ids_.insert(id);
     service_id_allocator_.MarkUsed(id);
@@ -124,7 +133,7 @@ void MapState::AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns) {
   std::set<std::uint32_t> free;
   for (const auto& [id, row] : rows.backends) {
     if (id == 0 || id >= limits_.backends) continue;
-    PlaceBackendRow(id, row);
+    SetBackendRow(id, row);
     backend_id_allocator_.MarkUsed(id);
     if (row.flags == 0) free.insert(id);
   }
@@ -134,31 +143,6 @@ void MapState::AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns) {
   }
   for (std::uint32_t id : free)
     backend_id_allocator_.Free(id, std::max<std::uint64_t>(read_at_ns, 1));
-}
-
-void MapState::AdoptUses() {
-  for (const auto& [service_id, keys] : keys_by_id_) {
-    std::map<std::uint32_t, std::uint32_t> uses;
-    for (const abi::service_key& key : keys) {
-      for (const abi::slot_range& range : services_.at(key).slots) {
-        for (std::uint32_t id : Slots(range)) {
-          const abi::backend row = Backend(id);
-          if (row.flags != 0) uses[id] = row.flags & ~std::uint32_t{abi::SL_BACKEND_PRESENT};
-        }
-      }
-    }
-    std::vector<BackendUse>& list = uses_[service_id];
-    for (const auto& [id, flags] : uses) list.push_back({id, flags});
-    for (const BackendUse& use : list) CountUse(use, true);
-  }
-  for (std::uint32_t id = 1; id < backends_.size(); ++id) UpdateUnheld(id);
-  // Present, but in no set: endpoints that are not ready, or those of a Service that is gone.
-  std::vector<BackendUse> rest;
-  for (std::uint32_t id : unheld_backends_) {
-    rest.push_back({id, Backend(id).flags & ~std::uint32_t{abi::SL_BACKEND_PRESENT}});
-  }
-  for (const BackendUse& use : rest) CountUse(use, true);
-  if (!rest.empty()) uses_[0] = std::move(rest);
 }
 
 void MapState::Apply(const MapStep& step, std::size_t landed) {
@@ -200,22 +184,6 @@ void MapState::Land(const RetireBackends& step, std::size_t landed) {
   for (const auto& [id, row] : std::span(step.rows).first(landed)) {
     SetBackendRow(id, row);
     backend_id_allocator_.Free(id, step.freed_at_ns);
-  }
-}
-
-void MapState::Land(const SetUses& step, std::size_t landed) {
-  for (const ServiceUses& service : std::span(step.services).first(landed)) {
-    // The new ones first, so that a backend that stays held is never without a holder.
-    for (const BackendUse& use : service.uses) CountUse(use, true);
-    const auto old = uses_.find(service.service_id);
-    if (old != uses_.end()) {
-      for (const BackendUse& use : old->second) CountUse(use, false);
-    }
-    if (service.uses.empty()) {
-      uses_.erase(service.service_id);
-    } else {
-      uses_[service.service_id] = service.uses;
-    }
   }
 }
 
@@ -292,44 +260,20 @@ void MapState::NameRanges(const abi::service& row, bool named) {
 }
 
 void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
-  PlaceBackendRow(id, row);
-  UpdateUnheld(id);
-}
-
-void MapState::PlaceBackendRow(std::uint32_t id, const abi::backend& row) {
-  GrowBackends(id);
-  const auto key_of = [](const abi::backend& b) {
-    return AddressKey(IpAddress::FromAbi(b.address), ntohs(b.port), b.protocol);
-  };
-  const auto old = backend_ids_.find(key_of(backends_[id]));
-  if (old != backend_ids_.end() && old->second == id) backend_ids_.erase(old);
-  backends_[id] = row;
-  // Of two with one address the first counts; the other is held by nobody and goes.
-  if (row.flags != 0) backend_ids_.emplace(key_of(row), id);
-}
-
-void MapState::GrowBackends(std::uint32_t id) {
-  if (id < backends_.size()) return;
-  backends_.resize(id + 1);
-  holders_.resize(id + 1);
-}
-
-void MapState::UpdateUnheld(std::uint32_t id) {
-  if (backends_[id].flags != 0 && holders_[id].present == 0) {
-    unheld_backends_.insert(id);
-  } else {
-    unheld_backends_.erase(id);
+  if (id >= backends_.size()) backends_.resize(id + 1);
+  abi::backend& there = backends_[id];
+  if (there.flags != 0) {
+    const auto key = backend_ids_.find(KeyOf(there));
+    if (key != backend_ids_.end() && key->second == id) backend_ids_.erase(key);
+    const auto list = backends_of_.find(there.service_id);
+    std::erase(list->second, id);
+    if (list->second.empty()) backends_of_.erase(list);
   }
-}
-
-void MapState::CountUse(const BackendUse& use, bool held) {
-  GrowBackends(use.backend_id);
-  Holders& holders = holders_[use.backend_id];
-  const std::uint32_t one = held ? 1U : ~0U;  // adds 1 or takes 1 away
-  holders.present += one;
-  if (use.flags & abi::SL_BACKEND_USABLE) holders.usable += one;
-  if (use.flags & abi::SL_BACKEND_LOCAL) holders.local += one;
-  UpdateUnheld(use.backend_id);
+  there = row;
+  if (row.flags == 0) return;
+  // Of two with one address the first counts; the planner finds the other in the service's list.
+  backend_ids_.emplace(KeyOf(row), id);
+  backends_of_[row.service_id].push_back(id);
 }
 
 const abi::service* MapState::FindService(const abi::service_key& key) const {
@@ -354,8 +298,9 @@ const std::set<abi::source_range_key>& MapState::SourceRangesOf(std::uint32_t se
   return it == source_ranges_.end() ? kNone : it->second;
 }
 
-std::uint32_t MapState::BackendId(const BackendAddress& address) const {
-  const auto it = backend_ids_.find(AddressKey(address.address, address.port, address.protocol));
+std::uint32_t MapState::BackendId(std::uint32_t service_id, const BackendAddress& address) const {
+  const auto it =
+      backend_ids_.find({AddressKey(address.address, address.port, address.protocol), service_id});
   return it == backend_ids_.end() ? 0 : it->second;
 }
 
@@ -363,14 +308,10 @@ abi::backend MapState::Backend(std::uint32_t backend_id) const {
   return backend_id < backends_.size() ? backends_[backend_id] : abi::backend{};
 }
 
-MapState::Holders MapState::HoldersOf(std::uint32_t backend_id) const {
-  return backend_id < holders_.size() ? holders_[backend_id] : Holders{};
-}
-
-const std::vector<BackendUse>& MapState::UsesOf(std::uint32_t service_id) const {
-  static const std::vector<BackendUse> kNone;
-  const auto it = uses_.find(service_id);
-  return it == uses_.end() ? kNone : it->second;
+const std::vector<std::uint32_t>& MapState::BackendsOf(std::uint32_t service_id) const {
+  static const std::vector<std::uint32_t> kNone;
+  const auto it = backends_of_.find(service_id);
+  return it == backends_of_.end() ? kNone : it->second;
 }
 
 std::span<const std::uint32_t> MapState::Slots(abi::slot_range range) const {

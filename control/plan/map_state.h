@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // MapState: what is in the maps that the planner writes, and what follows from it: which ids and
-// slots are free, which rows belong to which service, which services hold which backends. Built
+// slots are free, and which rows and backends belong to which service. Built
 // from the rows read at start, then changed by the steps that landed and by nothing else.
 #pragma once
 
@@ -46,7 +46,7 @@ abi::service_key ServiceKey(const Frontend& frontend);
 abi::service_name NameRow(const ServicePortName& name);
 ServicePortName NameOf(const abi::service_name& row);
 abi::source_range_key SourceRangeKey(std::uint32_t service_id, const IpPrefix& prefix);
-// An address, port and protocol as one key: of a backend too, whose identity has the same parts.
+// An address, port and protocol as one key: of a backend too, whose address has the same parts.
 abi::service_key AddressKey(const IpAddress& address, std::uint16_t port, std::uint32_t protocol);
 
 // Thread-compatible.
@@ -59,8 +59,7 @@ class MapState {
 
   // Whatever the rows say is taken as it is, also where it makes no sense: what is of no use to
   // the planner is left for it to delete. Ids and slots that are free count as freed at
-  // `read_at_ns`, since nobody knows when they were. What no service is known to hold is held by
-  // service id 0 until the planner is told to let it go.
+  // `read_at_ns`, since nobody knows when they were.
   static MapState FromRows(const MapLimits& limits, MapRows rows, std::uint64_t read_at_ns);
 
   // Follows the first `landed` rows of `step`.
@@ -77,27 +76,19 @@ class MapState {
   // 0: none.
   std::uint32_t ServiceId(const ServicePortName& name) const;
   const std::map<ServicePortName, std::uint32_t>& service_ids() const { return service_ids_; }
-  // Ids that have rows of services or source ranges, or the name of another id, and that no name
-  // leads to: only what FromRows() found, until ClearNames of them lands.
+  // Ids that have rows of services, backends or source ranges, or the name of another id, and that
+  // no name leads to: only what FromRows() found, until ClearNames of them lands.
   const std::set<std::uint32_t>& stray_service_ids() const { return stray_service_ids_; }
 
   const std::set<abi::source_range_key>& SourceRangesOf(std::uint32_t service_id) const;
   std::uint32_t source_range_count() const { return source_range_count_; }
 
-  // 0: no present backend has that address.
-  std::uint32_t BackendId(const BackendAddress& address) const;
+  // 0: the service has no present backend of that address. Of two, the one read first.
+  std::uint32_t BackendId(std::uint32_t service_id, const BackendAddress& address) const;
   // All-zero for an id that was never given out.
   abi::backend Backend(std::uint32_t backend_id) const;
-  struct Holders {
-    std::uint32_t present = 0;
-    std::uint32_t usable = 0;
-    std::uint32_t local = 0;
-    friend bool operator==(const Holders&, const Holders&) = default;
-  };
-  Holders HoldersOf(std::uint32_t backend_id) const;
-  const std::vector<BackendUse>& UsesOf(std::uint32_t service_id) const;
-  // Present backends that no service holds.
-  const std::set<std::uint32_t>& unheld_backends() const { return unheld_backends_; }
+  // The present backends of the service, in no order.
+  const std::vector<std::uint32_t>& BackendsOf(std::uint32_t service_id) const;
 
   // The backend ids in a range that is in use; empty when it is not.
   std::span<const std::uint32_t> Slots(abi::slot_range range) const;
@@ -116,7 +107,8 @@ class MapState {
   std::size_t CountDifferences(const MapState& other) const;
 
  private:
-  using RangeKey = std::pair<std::uint32_t, std::uint32_t>;  // offset, count
+  using RangeKey = std::pair<std::uint32_t, std::uint32_t>;       // offset, count
+  using BackendKey = std::pair<abi::service_key, std::uint32_t>;  // address, service id
 
   void Land(const ZeroServiceStats&, std::size_t) {}
   void Land(const ZeroBackendStats&, std::size_t) {}
@@ -125,7 +117,6 @@ class MapState {
   void Land(const ClearNames& step, std::size_t landed);
   void Land(const WriteBackends& step, std::size_t landed);
   void Land(const RetireBackends& step, std::size_t landed);
-  void Land(const SetUses& step, std::size_t landed);
   void Land(const WriteSourceRanges& step, std::size_t landed);
   void Land(const DeleteSourceRanges& step, std::size_t landed);
   void Land(const WriteSlots& step, std::size_t landed);
@@ -137,16 +128,11 @@ class MapState {
   void EraseServiceRow(const abi::service_key& key);
   void NameRanges(const abi::service& row, bool named);
   void SetBackendRow(std::uint32_t id, const abi::backend& row);
-  void PlaceBackendRow(std::uint32_t id, const abi::backend& row);
-  void GrowBackends(std::uint32_t id);
-  void UpdateUnheld(std::uint32_t id);
-  void CountUse(const BackendUse& use, bool held);
 
   void AdoptNames(const MapRows& rows);
   void AdoptSlots(MapRows& rows);
   void AdoptServices(const MapRows& rows);
   void AdoptBackends(const MapRows& rows, std::uint64_t read_at_ns);
-  void AdoptUses();
 
   MapLimits limits_;
   absl::flat_hash_map<abi::service_key, abi::service> services_;
@@ -157,11 +143,9 @@ class MapState {
   std::set<std::uint32_t> stray_service_ids_;
   absl::flat_hash_map<std::uint32_t, std::set<abi::source_range_key>> source_ranges_;
   std::uint32_t source_range_count_ = 0;
-  std::vector<abi::backend> backends_;                                // by id
-  absl::flat_hash_map<abi::service_key, std::uint32_t> backend_ids_;  // present ones, by BackendKey
-  std::vector<Holders> holders_;                                      // by backend id
-  absl::flat_hash_map<std::uint32_t, std::vector<BackendUse>> uses_;
-  std::set<std::uint32_t> unheld_backends_;
+  std::vector<abi::backend> backends_;                                          // by id
+  absl::flat_hash_map<BackendKey, std::uint32_t> backend_ids_;                  // present ones
+  absl::flat_hash_map<std::uint32_t, std::vector<std::uint32_t>> backends_of_;  // by service id
   std::vector<std::uint32_t> slots_;          // up to the highest slot ever in use
   std::map<RangeKey, std::uint32_t> ranges_;  // in use -> rows and scopes that name it
   std::set<RangeKey> unnamed_ranges_;

@@ -9,8 +9,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
@@ -44,25 +42,13 @@ std::vector<std::uint32_t> IdsOf(const Draft& draft, const std::vector<std::size
   return ids;
 }
 
-// Uses of both, by id; a flag is set when it is in either.
-std::vector<BackendUse> Union(const std::vector<BackendUse>& a, const std::vector<BackendUse>& b) {
-  std::vector<BackendUse> merged;
-  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(merged));
-  std::vector<BackendUse> unique;
-  for (const BackendUse& use : merged) {
-    if (!unique.empty() && unique.back().backend_id == use.backend_id) {
-      unique.back().flags |= use.flags;
-    } else {
-      unique.push_back(use);
-    }
+__u8 FlagsFor(const DesiredBackend& backend, const FamilySets& family) {
+  unsigned flags = abi::SL_BACKEND_PRESENT;
+  if ((backend.in_cluster_set && family.used[kClusterSet]) ||
+      (backend.in_local_set && family.used[kLocalSet])) {
+    flags |= abi::SL_BACKEND_USABLE;
   }
-  return unique;
-}
-
-__u8 FlagsFor(const MapState::Holders& holders) {
-  unsigned flags = holders.present > 0 ? abi::SL_BACKEND_PRESENT : 0;
-  if (holders.usable > 0) flags |= abi::SL_BACKEND_USABLE;
-  if (holders.local > 0) flags |= abi::SL_BACKEND_LOCAL;
+  if (backend.local) flags |= abi::SL_BACKEND_LOCAL;
   return static_cast<__u8>(flags);
 }
 
@@ -82,17 +68,10 @@ class PlanBuilder {
   }
   void RemoveId(std::uint32_t id);
   absl::Status Set(const ServicePortName& name, const DesiredService& service);
-  void ReleaseAdopted() { ChangeUses(0, {}); }
   std::vector<CapacityShortage> Shortages() const { return ledger_.Shortages(); }
   MapPlan Finish();
 
  private:
-  // Changes of a backend's holders while old and new sets are both in force, and after.
-  struct HolderChange {
-    MapState::Holders hold;
-    MapState::Holders final;
-  };
-
   Draft StartDraft(const ServicePortName& name, const DesiredService& service) const;
   Demand DemandOf(const Draft& draft, const DesiredService& service,
                   const Families& families) const;
@@ -104,15 +83,16 @@ class PlanBuilder {
                          abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]);
   void UndoIds(const Draft& draft, std::size_t backends);
 
-  void TakeOverIds(const ServicePortName& name, const DesiredService& service, const Draft& draft);
+  void TakeOverIds(const ServicePortName& name, const Draft& draft);
   void TakeOverRows(const DesiredService& service, const Draft& draft, const Families& families,
                     const abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]);
   void TakeOverRanges(std::uint32_t service_id, const std::set<abi::source_range_key>& wanted);
-  void ChangeUses(std::uint32_t service_id, std::vector<BackendUse> uses);
+  void TakeOverBackends(const DesiredService& service, const Draft& draft,
+                        const Families& families);
+  void Retire(std::uint32_t backend_id);
   void ChangeName(const abi::service& row, int times);
 
   void FinishDeletes();
-  void FinishBackends();
   void FinishSlots();
 
   const MapState& actual_;
@@ -122,18 +102,14 @@ class PlanBuilder {
   IdAllocator::Lease new_backend_ids_;
   SlotAllocator slots_;
 
-  absl::flat_hash_map<abi::service_key, std::uint32_t> new_backends_;  // by address
-  absl::flat_hash_map<std::uint32_t, abi::backend> new_rows_;          // by id, flags 0
   absl::flat_hash_set<abi::service_key> written_keys_;  // of service rows; also those left as are
   std::vector<abi::service_key> unwanted_keys_;
-  absl::btree_map<std::uint32_t, HolderChange> holder_changes_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, int> range_names_;  // changes, by range
 
   ZeroServiceStats zero_service_stats_;
   ForgetAffinity forget_affinity_;
   WriteNames write_names_;
   ZeroBackendStats zero_backend_stats_;
-  SetUses hold_uses_;
   WriteBackends write_backends_;
   WriteSourceRanges write_ranges_;
   WriteSlots write_slots_;
@@ -141,7 +117,6 @@ class PlanBuilder {
   DeleteServices delete_services_;
   DeleteSourceRanges delete_ranges_;
   WriteBackends settle_backends_;
-  SetUses settle_uses_;
   ClearNames clear_names_;
   RetireBackends retire_backends_;
   FreeSlots free_slots_;
@@ -150,7 +125,7 @@ class PlanBuilder {
 void PlanBuilder::RemoveId(std::uint32_t id) {
   for (const abi::service_key& key : actual_.KeysOf(id)) unwanted_keys_.push_back(key);
   TakeOverRanges(id, {});
-  if (id != 0) ChangeUses(id, {});
+  for (std::uint32_t backend_id : actual_.BackendsOf(id)) Retire(backend_id);
   clear_names_.ids.push_back(id);
 }
 
@@ -169,24 +144,12 @@ absl::Status PlanBuilder::Set(const ServicePortName& name, const DesiredService&
     UndoIds(draft, missing);
     return placed;
   }
-  TakeOverIds(name, service, draft);
+  TakeOverIds(name, draft);
   TakeOverRows(service, draft, families, places);
   TakeOverRanges(draft.service_id, SourceRangeKeys(service, draft.service_id, families));
   for (SlotRun& run : draft.new_runs) write_slots_.runs.push_back(std::move(run));
 
-  std::vector<BackendUse> uses;
-  for (std::size_t i = 0; i < service.backends.size(); ++i) {
-    const DesiredBackend& backend = service.backends[i];
-    const FamilySets& family = families[FamilyOf(backend.address.address)];
-    const bool usable = (backend.in_cluster_set && family.used[kClusterSet]) ||
-                        (backend.in_local_set && family.used[kLocalSet]);
-    // Looked at even if its holders stay: a plan that failed may have got no further than them.
-    holder_changes_[draft.backend_ids[i]];
-    uses.push_back({draft.backend_ids[i], (usable ? std::uint32_t{abi::SL_BACKEND_USABLE} : 0) |
-                                              (backend.local ? abi::SL_BACKEND_LOCAL : 0)});
-  }
-  std::sort(uses.begin(), uses.end());
-  ChangeUses(draft.service_id, std::move(uses));
+  TakeOverBackends(service, draft, families);
   return absl::OkStatus();
 }
 
@@ -195,12 +158,8 @@ Draft PlanBuilder::StartDraft(const ServicePortName& name, const DesiredService&
   draft.service_id = actual_.ServiceId(name);
   draft.new_service = draft.service_id == 0;
   for (const DesiredBackend& backend : service.backends) {
-    std::uint32_t id = actual_.BackendId(backend.address);
-    if (id == 0) {
-      const auto planned = new_backends_.find(KeyOf(backend.address));
-      if (planned != new_backends_.end()) id = planned->second;
-    }
-    draft.backend_ids.push_back(id);
+    draft.backend_ids.push_back(
+        draft.new_service ? 0 : actual_.BackendId(draft.service_id, backend.address));
   }
   return draft;
 }
@@ -311,27 +270,11 @@ absl::Status PlanBuilder::PlaceSets(
   return absl::OkStatus();
 }
 
-void PlanBuilder::TakeOverIds(const ServicePortName& name, const DesiredService& service,
-                              const Draft& draft) {
-  if (draft.new_service) {
-    zero_service_stats_.ids.push_back(draft.service_id);
-    if (draft.reused_service_id) forget_affinity_.service_ids.push_back(draft.service_id);
-    write_names_.rows.emplace_back(draft.service_id, NameRow(name));
-  }
-  for (std::size_t i = 0; i < service.backends.size(); ++i) {
-    const BackendAddress& address = service.backends[i].address;
-    const std::uint32_t id = draft.backend_ids[i];
-    if (actual_.BackendId(address) != 0 || !new_backends_.emplace(KeyOf(address), id).second) {
-      continue;
-    }
-    abi::backend row = {};
-    row.address = address.address.ToAbi();
-    row.port = htons(address.port);
-    row.protocol = static_cast<__u8>(address.protocol);
-    row.generation = actual_.Backend(id).generation + 1;
-    if (row.generation > 1) zero_backend_stats_.ids.push_back(id);
-    new_rows_.emplace(id, row);
-  }
+void PlanBuilder::TakeOverIds(const ServicePortName& name, const Draft& draft) {
+  if (!draft.new_service) return;
+  zero_service_stats_.ids.push_back(draft.service_id);
+  if (draft.reused_service_id) forget_affinity_.service_ids.push_back(draft.service_id);
+  write_names_.rows.emplace_back(draft.service_id, NameRow(name));
 }
 
 void PlanBuilder::TakeOverRows(
@@ -368,26 +311,43 @@ void PlanBuilder::TakeOverRanges(std::uint32_t service_id,
                       std::back_inserter(delete_ranges_.keys));
 }
 
-void PlanBuilder::ChangeUses(std::uint32_t service_id, std::vector<BackendUse> uses) {
-  const std::vector<BackendUse>& old = actual_.UsesOf(service_id);
-  if (uses == old) return;
-  const auto count = [](MapState::Holders& holders, const BackendUse& use, std::uint32_t one) {
-    holders.present += one;
-    if (use.flags & abi::SL_BACKEND_USABLE) holders.usable += one;
-    if (use.flags & abi::SL_BACKEND_LOCAL) holders.local += one;
-  };
-  constexpr std::uint32_t kMinusOne = ~0U;
-  std::vector<BackendUse> both = Union(old, uses);
-  for (const BackendUse& use : old) {
-    HolderChange& change = holder_changes_[use.backend_id];
-    count(change.hold, use, kMinusOne);
-    count(change.final, use, kMinusOne);
+// A backend that stays has its old flags and its new ones until the service's rows lead to the new
+// set, so that neither set ever names one that is not usable.
+void PlanBuilder::TakeOverBackends(const DesiredService& service, const Draft& draft,
+                                   const Families& families) {
+  absl::flat_hash_set<std::uint32_t> kept;
+  for (std::size_t i = 0; i < service.backends.size(); ++i) {
+    const DesiredBackend& backend = service.backends[i];
+    const std::uint32_t id = draft.backend_ids[i];
+    const abi::backend there = actual_.Backend(id);
+    const __u8 flags = FlagsFor(backend, families[FamilyOf(backend.address.address)]);
+    kept.insert(id);
+    abi::backend row = there;
+    if (there.flags == 0) {
+      const abi::service_key key = KeyOf(backend.address);
+      row = {};
+      row.address = key.address;
+      row.port = key.port;
+      row.protocol = static_cast<__u8>(key.protocol);
+      row.generation = there.generation + 1;
+      row.service_id = draft.service_id;
+      if (row.generation > 1) zero_backend_stats_.ids.push_back(id);
+    }
+    row.flags = static_cast<__u8>(there.flags | flags);
+    if (row != there) write_backends_.rows.emplace_back(id, row);
+    if (row.flags == flags) continue;
+    row.flags = flags;
+    settle_backends_.rows.emplace_back(id, row);
   }
-  for (const BackendUse& use : both) count(holder_changes_[use.backend_id].hold, use, 1);
-  for (const BackendUse& use : uses) count(holder_changes_[use.backend_id].final, use, 1);
-  const bool settled = both == uses;
-  if (both != old) hold_uses_.services.push_back({service_id, std::move(both)});
-  if (!settled) settle_uses_.services.push_back({service_id, std::move(uses)});
+  for (std::uint32_t id : actual_.BackendsOf(draft.service_id)) {
+    if (!kept.contains(id)) Retire(id);
+  }
+}
+
+void PlanBuilder::Retire(std::uint32_t backend_id) {
+  abi::backend row = actual_.Backend(backend_id);
+  row.flags = 0;
+  retire_backends_.rows.emplace_back(backend_id, row);
 }
 
 void PlanBuilder::ChangeName(const abi::service& row, int times) {
@@ -405,31 +365,6 @@ void PlanBuilder::FinishDeletes() {
   }
 }
 
-void PlanBuilder::FinishBackends() {
-  for (std::uint32_t id : actual_.unheld_backends()) holder_changes_[id];
-  const auto sum = [](MapState::Holders a, const MapState::Holders& b) {
-    return MapState::Holders{a.present + b.present, a.usable + b.usable, a.local + b.local};
-  };
-  for (const auto& [id, change] : holder_changes_) {
-    const abi::backend there = actual_.Backend(id);
-    const auto added = new_rows_.find(id);
-    // Held, but its row never came about: a plan that failed left that behind.
-    if (added == new_rows_.end() && there.flags == 0) continue;
-    const MapState::Holders holders = actual_.HoldersOf(id);
-    abi::backend row = added != new_rows_.end() ? added->second : there;
-    row.flags = FlagsFor(sum(holders, change.hold));
-    if (row.flags != 0 && row != there) write_backends_.rows.emplace_back(id, row);
-    const __u8 final_flags = FlagsFor(sum(holders, change.final));
-    if (final_flags == 0) {
-      row.flags = 0;
-      retire_backends_.rows.emplace_back(id, row);
-    } else if (final_flags != row.flags) {
-      row.flags = final_flags;
-      settle_backends_.rows.emplace_back(id, row);
-    }
-  }
-}
-
 void PlanBuilder::FinishSlots() {
   for (const auto& [offset, count] : actual_.unnamed_ranges()) range_names_[{offset, count}];
   for (const auto& [key, change] : range_names_) {
@@ -443,7 +378,6 @@ void PlanBuilder::FinishSlots() {
 
 MapPlan PlanBuilder::Finish() {
   FinishDeletes();
-  FinishBackends();
   FinishSlots();
   clear_names_.freed_at_ns = options_.now_ns;
   retire_backends_.freed_at_ns = options_.now_ns;
@@ -458,7 +392,6 @@ MapPlan PlanBuilder::Finish() {
   add(std::move(forget_affinity_));
   add(std::move(write_names_));
   add(std::move(zero_backend_stats_));
-  add(std::move(hold_uses_));
   add(std::move(write_backends_));
   add(std::move(write_ranges_));
   add(std::move(write_slots_));
@@ -467,9 +400,9 @@ MapPlan PlanBuilder::Finish() {
   add(std::move(delete_services_));
   add(std::move(delete_ranges_));
   add(std::move(settle_backends_));
-  add(std::move(settle_uses_));
-  add(std::move(clear_names_));
   add(std::move(retire_backends_));
+  // Last: by its name a service that is gone is found again, should the plan stop before here.
+  add(std::move(clear_names_));
   add(std::move(free_slots_));
   return plan;
 }
@@ -489,7 +422,6 @@ PlannedUpdate PlanUpdate(const MapState& actual, std::span<const ServiceChange> 
     if (!status.ok()) update.refused.push_back({change.name, std::move(status)});
   }
   for (std::uint32_t id : actual.stray_service_ids()) builder.RemoveId(id);
-  if (options.release_adopted && update.refused.empty()) builder.ReleaseAdopted();
   update.shortages = builder.Shortages();
   update.plan = builder.Finish();
   return update;

@@ -25,10 +25,6 @@ struct ServiceChange {
 struct PlanOptions {
   bool allow_external_cluster_ip = false;
   std::uint64_t now_ns = 0;  // monotonic; what was freed kReuseGraceNs before it is free to reuse
-  // Lets go of the backends that are held since the maps were read and that no service has asked
-  // for: to be set when every service has been planned since, or is in this plan. No effect when
-  // the plan refuses a service, which may be the one that wants them.
-  bool release_adopted = false;
 };
 
 // A service whose rows stay as they are.

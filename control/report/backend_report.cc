@@ -52,38 +52,38 @@ std::map<BackendAddress, AgentOpinion> OpinionsOf(const AgentSnapshot* agent) {
 std::vector<BackendReport> BuildBackendReports(const PinnedState& state,
                                                const AgentSnapshot* agent) {
   const auto opinions = OpinionsOf(agent);
-  std::map<std::uint32_t, std::set<std::string>> services;
   std::map<std::uint32_t, std::uint64_t> connections;
-  for (const auto& [service_id, backend_ids] : state.selected) {
-    for (const std::uint32_t id : backend_ids) {
-      services[id].insert(ServiceLabelOf(state, service_id));
-    }
-  }
-  for (const auto& [ids, count] : CountConnections(state)) {
-    services[ids.second].insert(ServiceLabelOf(state, ids.first));
-    connections[ids.second] += count;
-  }
-  std::vector<BackendReport> reports;
+  for (const auto& [ids, count] : CountConnections(state)) connections[ids.second] += count;
+  // A row is one service's: those of one endpoint make one report.
+  std::map<BackendAddress, BackendReport> by_address;
+  std::map<BackendAddress, std::set<std::string>> labels;
   for (const auto& [id, row] : state.backends) {
     if ((row.flags & abi::SL_BACKEND_PRESENT) == 0) continue;
-    BackendReport& report = reports.emplace_back();
-    report.address = {IpAddress::FromAbi(row.address), PortOf(row.port), row.protocol};
-    report.local = (row.flags & abi::SL_BACKEND_LOCAL) != 0;
-    report.state = (row.flags & abi::SL_BACKEND_USABLE) != 0 ? "ready" : "notReady";
-    report.connections = connections[id];
+    const BackendAddress address = {IpAddress::FromAbi(row.address), PortOf(row.port),
+                                    row.protocol};
+    BackendReport& report = by_address[address];
+    report.address = address;
+    report.local |= (row.flags & abi::SL_BACKEND_LOCAL) != 0;
+    if (row.flags & abi::SL_BACKEND_USABLE) report.state = "ready";
+    report.connections += connections[id];
+    labels[address].insert(ServiceLabelOf(state, row.service_id));
     if (const auto stats = state.backend_stats.find(id); stats != state.backend_stats.end()) {
-      report.opened = stats->second.opened;
-      report.failed = stats->second.failed;
+      report.opened += stats->second.opened;
+      report.failed += stats->second.failed;
     }
-    if (const auto said = opinions.find(report.address); said != opinions.end()) {
+  }
+  std::vector<BackendReport> reports;
+  for (auto& [address, report] : by_address) {
+    if (report.state.empty()) report.state = "notReady";
+    std::set<std::string>& services = labels[address];
+    if (const auto said = opinions.find(address); said != opinions.end()) {
       report.node = said->second.node;
       if (!said->second.state.empty()) report.state = said->second.state;
-      services[id].insert(said->second.services.begin(), said->second.services.end());
+      services.insert(said->second.services.begin(), said->second.services.end());
     }
-    report.services.assign(services[id].begin(), services[id].end());
+    report.services.assign(services.begin(), services.end());
+    reports.push_back(std::move(report));
   }
-  std::sort(reports.begin(), reports.end(),
-            [](const BackendReport& a, const BackendReport& b) { return a.address < b.address; });
   return reports;
 }
 

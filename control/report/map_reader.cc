@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
-#include <tuple>
 #include <utility>
 
 #include "control/base/status_macros.h"
@@ -22,27 +20,9 @@ absl::Status ReadById(const Table<std::uint32_t, V>& table, std::map<std::uint32
 
 }  // namespace
 
-void ReadSelected(const SlotArray& slots, PinnedState& state) {
-  // The frontends of a service share their ranges: each is read once.
-  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> seen;
-  for (const auto& [key, service] : state.frontends) {
-    for (const abi::slot_range& range : service.slots) {
-      if (!seen.insert({service.id, range.offset, range.count}).second) continue;
-      const std::uint64_t end = std::uint64_t{range.offset} + range.count;
-      for (std::uint64_t slot = range.offset; slot < std::min<std::uint64_t>(end, slots.size());
-           ++slot) {
-        const std::uint32_t backend_id = slots.Read(static_cast<std::uint32_t>(slot));
-        if (backend_id != 0) state.selected[service.id].insert(backend_id);
-      }
-    }
-  }
-}
-
 absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps) {
   PinnedState state;
-  // Slots before backends: a backend that is added in between is then known, not missing.
   ASSIGN_OR_RETURN(state.frontends, maps.services().Dump());
-  ReadSelected(maps.slots(), state);
   RETURN_IF_ERROR(ReadById(maps.backends(), state.backends));
   RETURN_IF_ERROR(ReadById(maps.backend_stats(), state.backend_stats));
   RETURN_IF_ERROR(ReadById(maps.service_stats(), state.service_stats));

@@ -7,7 +7,6 @@
 
 #include "control/report/pinned_state.h"
 #include "maps/map_set.h"
-#include "maps/slot_array.h"
 #include "maps/table.h"
 
 namespace sluice::report {
@@ -23,9 +22,5 @@ absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedSta
 // whole, 14 MiB at the default size.
 absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& opening,
                          PinnedState& state);
-
-// Sets state.selected from the slots that state.frontends name. A slot outside of the array or
-// with id 0 is left out. Requires: state.frontends is set.
-void ReadSelected(const SlotArray& slots, PinnedState& state);
 
 }  // namespace sluice::report

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,12 +25,10 @@ struct PinnedState {
   std::vector<std::pair<abi::service_key, abi::service>> frontends;  // SL_FRONTEND_ADDRESS too
   std::map<std::uint32_t, ServicePortName> names;                    // by service id
   std::map<std::uint32_t, abi::service_stats> service_stats;         // by service id
-  // The backends that a service gives new flows to, of both scopes, by service id.
-  std::map<std::uint32_t, std::set<std::uint32_t>> selected;
-  std::map<std::uint32_t, abi::backend> backends;             // by backend id
-  std::map<std::uint32_t, abi::backend_stats> backend_stats;  // by backend id
-  std::vector<FlowRow> flows;                                 // sl_flows, both directions
-  std::vector<abi::opening_flow> opening;                     // sl_opening: forward rows
+  std::map<std::uint32_t, abi::backend> backends;                    // by backend id
+  std::map<std::uint32_t, abi::backend_stats> backend_stats;         // by backend id
+  std::vector<FlowRow> flows;                                        // sl_flows, both directions
+  std::vector<abi::opening_flow> opening;                            // sl_opening: forward rows
   std::vector<std::pair<abi::drop_key, abi::drop_count>> drops;
 };
 

@@ -49,9 +49,19 @@ std::string ServiceType(const AgentService* service, const std::vector<FrontendR
   return has("NodePort") ? "NodePort" : "ClusterIP";
 }
 
-// The endpoints of one service: those it selects, those that the agent lists, and those that still
-// have flows of it.
+// The rows that are present, by service id.
+std::map<std::uint32_t, std::vector<const abi::backend*>> RowsByService(const PinnedState& state) {
+  std::map<std::uint32_t, std::vector<const abi::backend*>> rows;
+  for (const auto& [id, row] : state.backends) {
+    if (row.flags & abi::SL_BACKEND_PRESENT) rows[row.service_id].push_back(&row);
+  }
+  return rows;
+}
+
+// The endpoints of one service: its `rows`, those that the agent lists, and those that still have
+// flows of it.
 std::vector<ServiceBackendReport> BackendsOf(const PinnedState& state, std::uint32_t service_id,
+                                             const std::vector<const abi::backend*>& rows,
                                              const AgentService* service,
                                              const ConnectionCounts& connections) {
   std::map<BackendAddress, ServiceBackendReport> reports;
@@ -62,11 +72,9 @@ std::vector<ServiceBackendReport> BackendsOf(const PinnedState& state, std::uint
     if (report.state.empty()) report.state = kNotReady;
     return report;
   };
-  if (const auto selected = state.selected.find(service_id); selected != state.selected.end()) {
-    for (const std::uint32_t backend_id : selected->second) {
-      const auto row = state.backends.find(backend_id);
-      if (row != state.backends.end()) add(AddressOf(row->second)).state = kReady;
-    }
+  for (const abi::backend* row : rows) {
+    ServiceBackendReport& report = add(AddressOf(*row));
+    if (row->flags & abi::SL_BACKEND_USABLE) report.state = kReady;
   }
   for (auto it = connections.lower_bound({service_id, 0});
        it != connections.end() && it->first.first == service_id; ++it) {
@@ -131,6 +139,7 @@ std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
   const auto agent_services = ServicesByName(agent);
   const ConnectionCounts connections = CountConnections(state);
   auto frontends = FrontendsByService(state);
+  auto rows = RowsByService(state);
   std::vector<ServiceReport> reports;
   for (const auto& [id, name] : state.names) {
     const auto found = agent_services.find(name);
@@ -139,7 +148,7 @@ std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
     report.name = name;
     report.frontends = std::move(frontends[id]);
     report.type = ServiceType(service, report.frontends);
-    report.backends = BackendsOf(state, id, service, connections);
+    report.backends = BackendsOf(state, id, rows[id], service, connections);
     const auto stats = state.service_stats.find(id);
     if (stats != state.service_stats.end()) report.stats = stats->second;
   }

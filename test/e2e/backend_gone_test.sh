@@ -8,32 +8,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 open_cluster
 cluster_serve a1 b1
 
-# hold <name> <from> <target> [flags]: one connection; ask <name> sends one request over it.
-hold() {
-  local name=$1 from=$2 descriptor
-  shift 2
-  mkfifo "$CLUSTER_DIR/$name.in"
-  nsenter --net="/run/netns/$CLUSTER-$from" -- python3 "$CLUSTER_E2E/traffic.py" hold "$@" \
-    --timeout 5 <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &
-  CLUSTER_PIDS[$name]=$!
-  exec {descriptor}>"$CLUSTER_DIR/$name.in"
-  HELD[$name]=$descriptor
-  cluster_await_log "$name" '^open$'
-}
-declare -A HELD=()
-
-ask() {
-  local lines
-  lines=$(wc -l <"$CLUSTER_DIR/$1.log")
-  echo >&"${HELD[$1]}"
-  eventually "$1 hears something" has_lines "$CLUSTER_DIR/$1.log" $((lines + 1))
-  tail -n 1 "$CLUSTER_DIR/$1.log"
-}
-
-has_lines() {
-  [[ $(wc -l <"$1") -ge $2 ]]
-}
-
 usual_manifests a1
 cluster_agent node-a "$MANIFESTS"
 for family in 4 6; do
@@ -64,3 +38,17 @@ for family in 4 6; do
   done
 done
 expect_equal 'counted' "$(($(dropped backend_gone) >= 8))" 1
+
+step 'an endpoint that leaves one of two services'
+echo_on a1 && web_on a1
+{ service second ClusterIP UDP 53 - 10.96.0.54 fd00:10:96::54 && slices second UDP 5353 a1; } |
+  manifest second.yaml
+in_force
+hold leaves a2 "$ECHO4:53" --protocol udp
+hold stays a2 10.96.0.54:53 --protocol udp
+for name in leaves stays; do
+  expect_match "$name at first" "$(ask $name)" '^answer a1 '
+done
+echo_on a1:notready b1 && in_force
+expect_match 'moves on with the service that it left' "$(ask leaves)" '^answer b1 '
+expect_match 'stays with the other' "$(ask stays)" '^answer a1 '

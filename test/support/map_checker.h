@@ -47,7 +47,7 @@ class MapChecker {
       const std::vector<const DesiredService*> states = StatesOf(*name, before, after);
       for (abi::sl_scope scope : {abi::SL_SCOPE_INTERNAL, abi::SL_SCOPE_EXTERNAL}) {
         std::string problem;
-        const auto targets = Targets(row.slots[scope], problem);
+        const auto targets = Targets(row.id, row.slots[scope], problem);
         if (!problem.empty()) return absl::StrCat(KeyText(key), ": ", problem);
         const bool known = std::any_of(states.begin(), states.end(), [&](const DesiredService* s) {
           return std::any_of(s->frontends.begin(), s->frontends.end(), [&](const Frontend& f) {
@@ -68,7 +68,7 @@ class MapChecker {
     std::size_t frontends = 0;
     std::set<ServicePortName> names;
     std::set<abi::source_range_key> ranges;
-    std::map<BackendAddress, unsigned> backends;
+    ServiceBackends backends;
     for (const auto& [name, service] : desired) {
       const std::uint32_t id = IdOfName(name);
       if (id == 0) return absl::StrCat(name.name, ": no id");
@@ -77,7 +77,7 @@ class MapChecker {
         if (std::string p = CheckRow(service, frontend, id); !p.empty()) return p;
         AddRanges(service, frontend, id, ranges);
       }
-      AddBackends(service, backends);
+      AddBackends(service, id, backends);
     }
     if (maps_.services.rows().size() != frontends) return "service rows that nobody wants";
     for (const auto& [id, row] : maps_.service_names.rows()) {
@@ -91,6 +91,9 @@ class MapChecker {
   }
 
  private:
+  // Flags, by service id and address.
+  using ServiceBackends = std::map<std::pair<std::uint32_t, BackendAddress>, unsigned>;
+
   static std::string KeyText(const abi::service_key& key) {
     return absl::StrCat(IpAddress::FromAbi(key.address).ToString(), " port (network order) ",
                         key.port, " protocol ", key.protocol);
@@ -121,7 +124,8 @@ class MapChecker {
   }
 
   // Where the slots lead. `problem`: a slot leads nowhere.
-  std::vector<BackendAddress> Targets(const abi::slot_range& range, std::string& problem) const {
+  std::vector<BackendAddress> Targets(std::uint32_t service_id, const abi::slot_range& range,
+                                      std::string& problem) const {
     std::vector<BackendAddress> targets;
     for (std::uint32_t i = 0; i < range.count; ++i) {
       const std::uint32_t id = maps_.slots.Read(range.offset + i);
@@ -130,6 +134,11 @@ class MapChecker {
       if (id == 0 || row == maps_.backends.rows().end() || (row->second.flags & kNeed) != kNeed) {
         problem = absl::StrCat("slot ", range.offset + i, " leads to backend ", id,
                                ", which is not usable");
+        return targets;
+      }
+      if (row->second.service_id != service_id) {
+        problem = absl::StrCat("slot ", range.offset + i, " leads to backend ", id, " of service ",
+                               row->second.service_id);
         return targets;
       }
       targets.push_back(
@@ -212,17 +221,17 @@ class MapChecker {
     }
     for (abi::sl_scope scope : {abi::SL_SCOPE_INTERNAL, abi::SL_SCOPE_EXTERNAL}) {
       std::string problem;
-      if (Targets(row.slots[scope], problem) != ExpectedTargets(service, frontend, scope)) {
+      if (Targets(row.id, row.slots[scope], problem) != ExpectedTargets(service, frontend, scope)) {
         return absl::StrCat(KeyText(key), ": other targets in scope ", scope, " ", problem);
       }
     }
     return "";
   }
 
-  static void AddBackends(const DesiredService& service,
-                          std::map<BackendAddress, unsigned>& backends) {
+  static void AddBackends(const DesiredService& service, std::uint32_t service_id,
+                          ServiceBackends& backends) {
     for (const DesiredBackend& backend : service.backends) {
-      unsigned& flags = backends[backend.address];
+      unsigned& flags = backends[{service_id, backend.address}];
       flags |= abi::SL_BACKEND_PRESENT;
       if (backend.local) flags |= abi::SL_BACKEND_LOCAL;
       for (const Frontend& frontend : service.frontends) {
@@ -236,21 +245,22 @@ class MapChecker {
     }
   }
 
-  std::string CheckBackends(const std::map<BackendAddress, unsigned>& expected) const {
-    std::map<BackendAddress, unsigned> there;
+  std::string CheckBackends(const ServiceBackends& expected) const {
+    ServiceBackends there;
     for (const auto& [id, row] : maps_.backends.rows()) {
       if (row.flags == 0) continue;
       const BackendAddress address{IpAddress::FromAbi(row.address), ntohs(row.port), row.protocol};
-      if (!there.emplace(address, row.flags).second) {
-        return absl::StrCat(address.address.ToString(), ": two backends");
+      if (!there.emplace(std::pair(row.service_id, address), row.flags).second) {
+        return absl::StrCat(address.address.ToString(), ": two backends of one service");
       }
     }
-    for (const auto& [address, flags] : expected) {
-      const auto it = there.find(address);
-      if (it == there.end()) return absl::StrCat(address.address.ToString(), ": no backend");
+    for (const auto& [key, flags] : expected) {
+      const std::string text =
+          absl::StrCat(key.second.address.ToString(), " of service ", key.first, ": ");
+      const auto it = there.find(key);
+      if (it == there.end()) return absl::StrCat(text, "no backend");
       if (it->second != flags) {
-        return absl::StrCat(address.address.ToString(), ": flags ", it->second, " instead of ",
-                            flags);
+        return absl::StrCat(text, "flags ", it->second, " instead of ", flags);
       }
     }
     return there.size() == expected.size() ? "" : "backends that nobody wants";

@@ -126,7 +126,7 @@ TEST_P(PlannerPropertyTest, RestartWritesNothingAndKeepsIds) {
     const auto ids = world.state_.service_ids();
     world.state_ = world.Reread();
     const PlannedUpdate update = PlanUpdate(world.state_, AllChanges(world.state_, world.desired_),
-                                            {.now_ns = world.now_ns_, .release_adopted = true});
+                                            {.now_ns = world.now_ns_});
     ASSERT_TRUE(world.Write(update.plan).ok());
     EXPECT_EQ(world.maps_.faults.rows, rows) << ToString(update.plan);
     EXPECT_EQ(world.state_.service_ids(), ids);
@@ -146,7 +146,7 @@ TEST_P(PlannerPropertyTest, RestartInTheMiddleOfAPlanStaysSafeAndArrives) {
     world.maps_.faults.before_row = nullptr;
     world.state_ = world.Reread();
     const PlannedUpdate update = PlanUpdate(world.state_, AllChanges(world.state_, world.desired_),
-                                            {.now_ns = world.now_ns_, .release_adopted = true});
+                                            {.now_ns = world.now_ns_});
     std::string problem;
     world.maps_.faults.after_row = [&] {
       if (problem.empty()) {

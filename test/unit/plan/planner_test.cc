@@ -79,8 +79,8 @@ TEST(PlannerTest, NewServiceIsWrittenFromItsNameToItsFrontend) {
   EXPECT_THAT(
       Writes(Plan(empty, Web({Backend("198.51.100.1"), Backend("198.51.100.2", true)})).plan),
       ElementsAre("zero sl_svc_stats 1", "write sl_svc_names 1 default/web:http/TCP",
-                  "write sl_backends 1 198.51.100.1:8080/TCP flags 0x3 generation 1",
-                  "write sl_backends 2 198.51.100.2:8080/TCP flags 0x7 generation 1",
+                  "write sl_backends 1 198.51.100.1:8080/TCP flags 0x3 generation 1 service 1",
+                  "write sl_backends 2 198.51.100.2:8080/TCP flags 0x7 generation 1 service 1",
                   "write sl_slots from 0: 1 2",
                   "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal 0+2 "
                   "external 0+2 affinity 0s"));
@@ -110,6 +110,7 @@ TEST(PlannerTest, ServiceRowHasTheValuesThatProgramsRead) {
   backend.protocol = IPPROTO_TCP;
   backend.flags = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE;
   backend.generation = 1;
+  backend.service_id = 1;
   EXPECT_EQ(state.Backend(1), backend);
 }
 
@@ -118,11 +119,11 @@ TEST(PlannerTest, EndpointThatIsReplacedIsMadeBeforeTheOldIsBroken) {
   Carry(state, Web({Backend("198.51.100.1"), Backend("198.51.100.2")}));
   EXPECT_THAT(
       Writes(Plan(state, Web({Backend("198.51.100.1"), Backend("198.51.100.3")})).plan),
-      ElementsAre("write sl_backends 3 198.51.100.3:8080/TCP flags 0x3 generation 1",
+      ElementsAre("write sl_backends 3 198.51.100.3:8080/TCP flags 0x3 generation 1 service 1",
                   "write sl_slots from 2: 1 3",
                   "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal 2+2 "
                   "external 2+2 affinity 0s",
-                  "retire sl_backends 2 198.51.100.2:8080/TCP flags 0x0 generation 1"));
+                  "retire sl_backends 2 198.51.100.2:8080/TCP flags 0x0 generation 1 service 1"));
 }
 
 TEST(PlannerTest, EndpointThatIsNotReadyKeepsItsRowWithoutNewFlows) {
@@ -131,32 +132,45 @@ TEST(PlannerTest, EndpointThatIsNotReadyKeepsItsRowWithoutNewFlows) {
   DesiredService service = Web({Backend("198.51.100.1"), Backend("198.51.100.2")});
   service.backends[1].state = BackendState::kNotReady;
   service.backends[1].in_cluster_set = false;
-  EXPECT_THAT(Writes(Plan(state, service).plan),
-              ElementsAre("write sl_slots from 2: 1",
-                          "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal "
-                          "2+1 external 2+1 affinity 0s",
-                          "write sl_backends 2 198.51.100.2:8080/TCP flags 0x1 generation 1"));
+  EXPECT_THAT(
+      Writes(Plan(state, service).plan),
+      ElementsAre("write sl_slots from 2: 1",
+                  "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal "
+                  "2+1 external 2+1 affinity 0s",
+                  "write sl_backends 2 198.51.100.2:8080/TCP flags 0x1 generation 1 service 1"));
 }
 
 TEST(PlannerTest, ServiceThatGoesTakesItsRowsFromTheFrontBackwards) {
   MapState state(SmallLimits());
   Carry(state, Web({Backend("198.51.100.1")}));
-  EXPECT_THAT(Writes(PlanRemoval(state).plan),
-              ElementsAre("delete sl_services 192.0.2.1:80/TCP", "clear sl_svc_names 1",
-                          "retire sl_backends 1 198.51.100.1:8080/TCP flags 0x0 generation 1"));
+  EXPECT_THAT(
+      Writes(PlanRemoval(state).plan),
+      ElementsAre("delete sl_services 192.0.2.1:80/TCP",
+                  "retire sl_backends 1 198.51.100.1:8080/TCP flags 0x0 generation 1 service 1",
+                  "clear sl_svc_names 1"));
   state.Apply(PlanRemoval(state).plan);
   EXPECT_TRUE(PlanRemoval(state).plan.empty());
 }
 
-TEST(PlannerTest, BackendIsRetiredOnlyAfterTheLastServiceDropsIt) {
+TEST(PlannerTest, EndpointThatLeavesOneServiceStaysWithTheOther) {
   MapState state(SmallLimits());
-  Carry(state, Web({Backend("198.51.100.1")}, "a", "192.0.2.1"));
+  const DesiredService a = Web({Backend("198.51.100.1")}, "a", "192.0.2.1");
+  Carry(state, a);
   Carry(state, Web({Backend("198.51.100.1")}, "b", "192.0.2.2"));
-  EXPECT_EQ(state.BackendId({Ip("198.51.100.1"), 8080, IPPROTO_TCP}), 1u) << "one row for both";
+  const BackendAddress address = {Ip("198.51.100.1"), 8080, IPPROTO_TCP};
+  const std::uint32_t of_a = state.BackendId(1, address), of_b = state.BackendId(2, address);
+  ASSERT_NE(of_a, of_b);
+  constexpr unsigned kUsable = unsigned{abi::SL_BACKEND_PRESENT} | abi::SL_BACKEND_USABLE;
+  DesiredService not_ready = a;
+  not_ready.backends[0].in_cluster_set = false;
+  Carry(state, not_ready);
+  EXPECT_EQ(state.Backend(of_a).flags, abi::SL_BACKEND_PRESENT);
+  EXPECT_EQ(state.Backend(of_b).flags, kUsable);
   state.Apply(PlanRemoval(state, "a").plan);
-  EXPECT_EQ(state.Backend(1).flags, abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE);
-  state.Apply(PlanRemoval(state, "b").plan);
-  EXPECT_EQ(state.Backend(1).flags, 0);
+  EXPECT_EQ(state.Backend(of_a).flags, 0);
+  EXPECT_EQ(state.Backend(of_b).flags, kUsable);
+  EXPECT_THAT(state.BackendsOf(1), IsEmpty());
+  EXPECT_THAT(state.BackendsOf(2), ElementsAre(of_b));
 }
 
 TEST(PlannerTest, BackendIdGivenAgainHasTheNextGenerationAndNoCounts) {
@@ -167,8 +181,9 @@ TEST(PlannerTest, BackendIdGivenAgainHasTheNextGenerationAndNoCounts) {
   const std::vector<std::string> lines =
       Writes(Plan(state, Web({Backend("198.51.100.9")}), later).plan);
   EXPECT_THAT(lines, ::testing::Contains("zero sl_be_stats 1"));
-  EXPECT_THAT(lines, ::testing::Contains(
-                         "write sl_backends 1 198.51.100.9:8080/TCP flags 0x3 generation 2"));
+  EXPECT_THAT(lines,
+              ::testing::Contains(
+                  "write sl_backends 1 198.51.100.9:8080/TCP flags 0x3 generation 2 service 2"));
 }
 
 TEST(PlannerTest, FreedIdsAndSlotsAreLeftAloneForTheGraceTime) {
@@ -409,20 +424,22 @@ TEST(PlannerTest, RowsOfNobodyAreDeleted) {
   lost.address = Ip("198.51.100.7").ToAbi();
   lost.flags = abi::SL_BACKEND_PRESENT;
   lost.generation = 4;
+  lost.service_id = 7;
   rows.backends.emplace_back(3, lost);
   MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
-  const MapPlan plan = PlanUpdate(state, {}, {.now_ns = kNow, .release_adopted = true}).plan;
-  EXPECT_THAT(Writes(plan),
-              ElementsAre("delete sl_services 192.0.2.7:80/TCP",
-                          HasSubstr("delete sl_src_ranges service 8"), "clear sl_svc_names 8",
-                          "clear sl_svc_names 9",
-                          "retire sl_backends 3 198.51.100.7:0/any flags 0x0 generation 4"));
+  const MapPlan plan = PlanUpdate(state, {}, {.now_ns = kNow}).plan;
+  EXPECT_THAT(
+      Writes(plan),
+      ElementsAre("delete sl_services 192.0.2.7:80/TCP",
+                  HasSubstr("delete sl_src_ranges service 8"),
+                  "retire sl_backends 3 198.51.100.7:0/any flags 0x0 generation 4 service 7",
+                  "clear sl_svc_names 7", "clear sl_svc_names 8", "clear sl_svc_names 9"));
   state.Apply(plan);
   EXPECT_TRUE(PlanUpdate(state, {}, {.now_ns = kNow}).plan.empty());
 }
 
-// An endpoint that is not ready is in no set: nothing in the maps says whose it is.
-TEST(PlannerTest, BackendsFoundInTheMapsStayUntilAllServicesHaveBeenPlanned) {
+// An endpoint that is not ready is in no slot: its row alone says whose it is.
+TEST(PlannerTest, BackendThatIsNotReadyIsFoundAgainAfterARestart) {
   MapState before(SmallLimits());
   DesiredService service = Web({Backend("198.51.100.1")});
   service.backends[0].in_cluster_set = false;
@@ -433,11 +450,25 @@ TEST(PlannerTest, BackendsFoundInTheMapsStayUntilAllServicesHaveBeenPlanned) {
   rows.backends.emplace_back(1, before.Backend(1));
   MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
   EXPECT_TRUE(PlanUpdate(state, {}, {.now_ns = kNow}).plan.empty());
-  const std::vector<ServiceChange> changes = {{service.name, &service}};
-  const MapPlan plan = PlanUpdate(state, changes, {.now_ns = kNow, .release_adopted = true}).plan;
-  EXPECT_THAT(Writes(plan), IsEmpty()) << ToString(plan);
-  state.Apply(plan);
-  EXPECT_EQ(state.HoldersOf(1).present, 1u);
+  EXPECT_TRUE(Plan(state, service).plan.empty()) << ToString(Plan(state, service).plan);
+  service.backends.clear();
+  EXPECT_THAT(Writes(Plan(state, service).plan), ::testing::Contains(HasSubstr("retire")));
+}
+
+TEST(PlannerTest, SecondRowOfOneBackendIsRetired) {
+  MapState before(SmallLimits());
+  const DesiredService service = Web({Backend("198.51.100.1")});
+  Carry(before, service);
+  MapRows rows;
+  for (const auto& [key, row] : before.services()) rows.services.emplace_back(key, row);
+  rows.names.emplace_back(1, NameRow(service.name));
+  rows.slots = {1};
+  rows.backends.emplace_back(1, before.Backend(1));
+  rows.backends.emplace_back(2, before.Backend(1));
+  MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
+  EXPECT_THAT(
+      Writes(Plan(state, service).plan),
+      ElementsAre("retire sl_backends 2 198.51.100.1:8080/TCP flags 0x0 generation 1 service 1"));
 }
 
 }  // namespace

@@ -3,8 +3,6 @@
 
 #include <netinet/in.h>
 
-#include <array>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -21,30 +19,7 @@ using ::sluice::testing::FakeKind;
 using ::sluice::testing::FakeTable;
 using ::sluice::testing::IsOk;
 using ::sluice::testing::StatusIs;
-using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
-
-abi::service ServiceRow(std::uint32_t id, abi::slot_range internal, abi::slot_range external) {
-  abi::service service{};
-  service.id = id;
-  service.slots[abi::SL_SCOPE_INTERNAL] = internal;
-  service.slots[abi::SL_SCOPE_EXTERNAL] = external;
-  return service;
-}
-
-TEST(ReadSelectedTest, TakesBothScopesAndStaysInsideTheArray) {
-  std::array<SlotArray::Cell, 8> cells = {
-      {{11, 0}, {12, 0}, {13, 0}, {0, 0}, {14, 0}, {15, 0}, {16, 0}, {17, 0}}};
-  PinnedState state;
-  state.frontends = {{{}, ServiceRow(1, {0, 2}, {1, 3})},
-                     {{}, ServiceRow(1, {0, 2}, {1, 3})},
-                     {{}, ServiceRow(2, {6, 100}, {0xffffffff, 0xffffffff})},
-                     {{}, ServiceRow(3, {4, 0}, {4, 0})}};
-  ReadSelected(SlotArray(cells), state);
-  EXPECT_THAT(state.selected[1], ElementsAre(11, 12, 13));
-  EXPECT_THAT(state.selected[2], ElementsAre(16, 17));
-  EXPECT_TRUE(state.selected[3].empty());
-}
 
 TEST(ReadOpeningTest, AFlowWithTwoPlacesIsReadOnce) {
   FakeFaults faults;

@@ -51,7 +51,9 @@ abi::backend Backend(const char* address, int flags) {
           .port = htons(8080),
           .flags = static_cast<std::uint8_t>(flags),
           .protocol = IPPROTO_TCP,
-          .generation = 1};
+          .generation = 1,
+          .service_id = 1,
+          .pad = 0};
 }
 
 }  // namespace

@@ -37,21 +37,17 @@ class PinnedStateBuilder {
     return *this;
   }
 
-  PinnedStateBuilder& Backend(std::uint32_t id, const std::string& address, std::uint16_t port,
-                              int flags, std::uint32_t generation = 1,
-                              std::uint8_t protocol = IPPROTO_TCP) {
+  PinnedStateBuilder& Backend(std::uint32_t id, std::uint32_t service_id,
+                              const std::string& address, std::uint16_t port, int flags,
+                              std::uint32_t generation = 1) {
     abi::backend backend{};
     backend.address = Address(address).ToAbi();
     backend.port = htons(port);
     backend.flags = static_cast<std::uint8_t>(flags);
-    backend.protocol = protocol;
+    backend.protocol = static_cast<std::uint8_t>(state_.names.at(service_id).protocol);
     backend.generation = generation;
+    backend.service_id = service_id;
     state_.backends[id] = backend;
-    return *this;
-  }
-
-  PinnedStateBuilder& Selects(std::uint32_t service_id, std::uint32_t backend_id) {
-    state_.selected[service_id].insert(backend_id);
     return *this;
   }
 
@@ -104,14 +100,11 @@ inline PinnedStateBuilder ExampleState() {
       .Frontend(1, "198.51.100.1", 80, abi::SL_FRONTEND_CLUSTER_IP)
       .Frontend(1, "198.51.100.1", 0, abi::SL_FRONTEND_ADDRESS)
       .Frontend(2, "198.51.100.2", 53, abi::SL_FRONTEND_CLUSTER_IP)
-      .Backend(1, "203.0.113.1", 8080, kUsable | abi::SL_BACKEND_LOCAL)
-      .Backend(2, "203.0.113.2", 8080, kUsable)
-      .Backend(3, "203.0.113.3", 8080, abi::SL_BACKEND_PRESENT)
-      .Backend(4, "203.0.113.4", 8080, 0, 5)
-      .Backend(5, "203.0.113.1", 5353, kUsable | abi::SL_BACKEND_LOCAL, 1, IPPROTO_UDP)
-      .Selects(1, 1)
-      .Selects(1, 2)
-      .Selects(2, 5)
+      .Backend(1, 1, "203.0.113.1", 8080, kUsable | abi::SL_BACKEND_LOCAL)
+      .Backend(2, 1, "203.0.113.2", 8080, kUsable)
+      .Backend(3, 1, "203.0.113.3", 8080, abi::SL_BACKEND_PRESENT)
+      .Backend(4, 1, "203.0.113.4", 8080, 0, 5)
+      .Backend(5, 2, "203.0.113.1", 5353, kUsable | abi::SL_BACKEND_LOCAL)
       .Flow("203.0.113.50", 4001, "198.51.100.1", 80, 1, 1)
       .Flow("203.0.113.50", 4002, "198.51.100.1", 80, 1, 1, abi::SL_FLOW_FIN_CLIENT)
       .Flow("203.0.113.51", 4003, "198.51.100.1", 80, 1, 3)

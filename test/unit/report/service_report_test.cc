@@ -134,6 +134,23 @@ TEST(BackendReportTest, ListsEndpointsThatExistWithTheirServices) {
      "failed": 0}])"));
 }
 
+TEST(BackendReportTest, RowsOfOneEndpointMakeOneReport) {
+  PinnedStateBuilder builder = ExampleState();
+  builder.Service(3, "default", "web2", "http")
+      .Backend(6, 3, "203.0.113.3", 8080, abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE)
+      .Flow("203.0.113.53", 1, "198.51.100.1", 80, 3, 6);
+  builder.state().backend_stats[3] = {2, 1};
+  builder.state().backend_stats[6] = {40, 30};
+  const auto backends = BuildBackendReports(builder.state(), nullptr);
+  ASSERT_EQ(backends.size(), 4u);
+  EXPECT_EQ(backends[3].state, "ready") << "for web2, though not for web";
+  EXPECT_EQ(backends[3].connections, 2u);
+  EXPECT_EQ(backends[3].opened, 42u);
+  EXPECT_EQ(backends[3].failed, 31u);
+  EXPECT_THAT(backends[3].services,
+              ::testing::ElementsAre("default/web2:http", "default/web:http"));
+}
+
 TEST(BackendReportTest, TheBestStateOfSeveralServicesWins) {
   AgentSnapshot agent = ExampleAgent();
   agent.services.push_back(agent.services[0]);
