@@ -90,7 +90,7 @@ void AddLimitFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
   };
   size("--max-frontends", options.sizes.frontends, "Addresses with a port that services have");
   size("--max-services", options.sizes.services, "Services, one for each port");
-  size("--max-backends", options.sizes.backends, "Endpoints, once for each service that selects them");
+  size("--max-backends", options.sizes.backends, "Endpoints, counted once for each service");
   size("--max-slots", options.sizes.slots, "Endpoints, counted once for each service");
   size("--max-flows", options.sizes.flows, "Rows of established flows, two a flow");
   size("--max-opening", options.sizes.opening,
