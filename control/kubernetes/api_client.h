@@ -25,7 +25,7 @@
 
 namespace sluice {
 
-struct ApiRequest {
+struct ApiCall {
   std::string verb = "get";  // as RBAC has it: get, list, watch, create, update, patch, delete
   std::string resource;      // for messages: "services", "events.events.k8s.io"
   std::string path;          // "/api/v1/services"
@@ -33,7 +33,6 @@ struct ApiRequest {
   std::string accept = kContentTypeJson;
   std::string content_type = kContentTypeJson;  // of the body
   std::string body;
-  absl::Duration silence_timeout = absl::Seconds(75);
   absl::Duration total_timeout = absl::InfiniteDuration();
   bool fresh_connection = false;
 };
@@ -46,7 +45,7 @@ struct ApiEnd {
   // OUT_OF_RANGE, 429 RESOURCE_EXHAUSTED, 5xx UNAVAILABLE; UNKNOWN for a server that does not
   // speak as Kubernetes does.
   absl::Status status;
-  int http_code = 0;  // 0: no answer came
+  int http_code = 0;           // 0: no answer came
   absl::Duration retry_after;  // that the server asks for; zero: it does not
 };
 
@@ -76,10 +75,10 @@ class ApiClient {
   // Starts a request whose answer is taken as it comes. `stream` must live until its OnEnd has
   // returned or the request was cancelled. A server that cannot be reached is followed by the next
   // one of the configured addresses, until each was tried once. No callback from within.
-  RequestId Open(ApiRequest request, ApiStream& stream);
+  RequestId Open(ApiCall request, ApiStream& stream);
   // Starts a request for one object, whose answer (at most 1 MiB) is kept for `done`: for POST and
   // PATCH of events, GET of an object. There is no retry.
-  RequestId Send(ApiRequest request, Done done);
+  RequestId Send(ApiCall request, Done done);
   // Unknown or ended: no effect. Nothing is called back afterwards.
   void Cancel(RequestId id);
 
@@ -89,13 +88,12 @@ class ApiClient {
 
  private:
   class Exchange;
+  class Collector;
 
   void Admit();
   void Begin(Exchange& exchange);
-  void Retire(RequestId id);
-  // Whether there is an address left that `exchange` has not tried.
-  bool TryNext(Exchange& exchange);
-  void ServerFailed(std::size_t server);
+  std::string UrlOf(const ApiCall& call, const std::string& server) const;
+  void LeaveServer(std::size_t server);
 
   const ApiConfig config_;
   const KubeOptions options_;

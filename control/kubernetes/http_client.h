@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HTTP exchanges that never block, as an interface: CurlClient is the real one, tests script theirs.
+// HTTP exchanges that never block, as an interface: CurlClient is the real one, tests script
+// theirs.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,8 @@ struct HttpRequest {
   std::vector<std::string> headers;  // "Name: value"
   std::string body;
   TlsConfig tls;
-  std::string proxy_url;  // empty: none, whatever the environment says
+  std::string proxy_url;  // empty: as HTTPS_PROXY, NO_PROXY and their kind in the environment say
   absl::Duration connect_timeout = absl::Seconds(10);
-  // The most time that may pass without a byte from the server.
-  absl::Duration silence_timeout = absl::Seconds(75);
   absl::Duration total_timeout = absl::InfiniteDuration();
   // Not over a connection that is open already: that one may be dead.
   bool fresh_connection = false;
@@ -54,7 +53,7 @@ class HttpStream {
   // A failure ends the exchange, and is what OnEnd is told.
   virtual absl::Status OnBody(std::string_view bytes) = 0;
   // OK: the server has said all. Errors: UNAVAILABLE when the server cannot be reached or the
-  // connection broke; DEADLINE_EXCEEDED for silence; FAILED_PRECONDITION when one side does not
+  // connection broke; DEADLINE_EXCEEDED after a timeout; FAILED_PRECONDITION when one side does not
   // trust the other's certificate, or an own one is unusable; OnBody's.
   virtual void OnEnd(const absl::Status& status) = 0;
 };
