@@ -210,6 +210,34 @@ spread() {
   printf '   %s -> %s: %s\n' "$from" "$target" "$(json 'd["backends"]' <<<"$result")"
 }
 
+# hold <name> <from> <target> [flags]: one connection; ask <name> sends one request over it, prints
+# what became of it.
+declare -A HELD=()
+
+hold() {
+  local name=$1 from=$2 descriptor
+  shift 2
+  mkfifo "$CLUSTER_DIR/$name.in"
+  nsenter --net="/run/netns/$CLUSTER-$from" -- python3 "$CLUSTER_E2E/traffic.py" hold "$@" \
+    --timeout 5 <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &
+  CLUSTER_PIDS[$name]=$!
+  exec {descriptor}>"$CLUSTER_DIR/$name.in"
+  HELD[$name]=$descriptor
+  cluster_await_log "$name" '^open$'
+}
+
+ask() {
+  local lines
+  lines=$(wc -l <"$CLUSTER_DIR/$1.log")
+  echo >&"${HELD[$1]}"
+  eventually "$1 hears something" has_lines "$CLUSTER_DIR/$1.log" $((lines + 1))
+  tail -n 1 "$CLUSTER_DIR/$1.log"
+}
+
+has_lines() {
+  [[ $(wc -l <"$1") -ge $2 ]]
+}
+
 # load_start <name> <from> <target...> [flags]; load_stop <name> prints its counts as JSON.
 load_start() {
   local name=$1 from=$2
