@@ -206,6 +206,53 @@ TEST_P(TcpFlowTest, OnlyTheAcknowledgmentOfTheAnswerEstablishes) {
   EXPECT_EQ(FlowCount(), 2u);
 }
 
+// A request so short that its last segment is the first acknowledgment.
+TEST_P(TcpFlowTest, AFinOnTheSegmentThatEstablishesIsNoted) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward({.flags = "FA", .acknowledgment = 7001}));
+  for (const abi::flow& key : {ForwardKey(), ReplyKey()}) {
+    EXPECT_EQ(FlowRow(key)->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_FIN_CLIENT);
+  }
+}
+
+// Two CPUs may promote one flow: whoever comes second finds a row of the first.
+TEST_P(TcpFlowTest, APromotionThatFindsItsReplyRowThereGoesOn) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  const auto opening = tables().opening.Dump();
+  ASSERT_TRUE(opening.ok()) << opening.status();
+  ASSERT_TRUE(Forward({.acknowledgment = 7001}));
+  ASSERT_EQ(FlowCount(), 2u);
+  const abi::flow forward = ForwardKey();
+  ASSERT_THAT(tables().flows.Delete(std::span(&forward, 1)).status, IsOk());
+  ASSERT_THAT(tables().opening.Update(*opening).status, IsOk());
+  ASSERT_TRUE(Forward({.acknowledgment = 7001}));
+  EXPECT_TRUE(FlowRow(ForwardKey()));
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(OpeningCount(), 0u);
+  EXPECT_EQ(Drops(abi::SL_REASON_FLOWS_FULL, kServiceId), 0u);
+}
+
+TEST_P(TcpFlowTest, APromotionLeavesAloneARowThatIsAnotherFlows) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  const auto opening = tables().opening.Dump();
+  ASSERT_TRUE(opening.ok()) << opening.status();
+  ASSERT_TRUE(Forward({.acknowledgment = 7001}));
+  const abi::flow reply = ReplyKey(), forward = ForwardKey();
+  abi::flow_entry others = *FlowRow(reply);
+  others.new_source_port = htons(1);
+  const std::pair<abi::flow, abi::flow_entry> row(reply, others);
+  ASSERT_THAT(tables().flows.Delete(std::span(&forward, 1)).status, IsOk());
+  ASSERT_THAT(tables().flows.Update(std::span(&row, 1)).status, IsOk());
+  ASSERT_THAT(tables().opening.Update(*opening).status, IsOk());
+  ASSERT_TRUE(Forward({.acknowledgment = 7001})) << "still translated, from where it is opened";
+  EXPECT_FALSE(FlowRow(forward));
+  EXPECT_EQ(FlowRow(reply)->new_source_port, htons(1));
+  EXPECT_EQ(Drops(abi::SL_REASON_FLOWS_FULL, kServiceId), 0u) << "there was room";
+}
+
 TEST_P(TcpFlowTest, FinsAreNotedOnBothRowsAndASynStartsAnew) {
   Establish();
   ASSERT_TRUE(Forward({.flags = "FA"}));

@@ -72,7 +72,9 @@ absl::Status DatapathWriter::SetBackend(std::uint32_t id, const BackendSpec& spe
                           .port = htons(spec.port),
                           .flags = spec.flags,
                           .protocol = spec.protocol,
-                          .generation = spec.generation});
+                          .generation = spec.generation,
+                          .service_id = 0,
+                          .pad = 0});
 }
 
 absl::StatusOr<abi::slot_range> DatapathWriter::WriteSlots(
