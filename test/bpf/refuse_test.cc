@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -191,6 +193,20 @@ TEST_P(TcpServiceTest, NeverAnswersAReset) {
   ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.flags = "RA"}), abi::SL_REASON_NO_FLOW);
 }
 
+// RFC 1122 3.2.2, RFC 4443 2.4 e: an answer would go to many, or to nobody.
+TEST_P(ServiceTest, NeverAnswersASourceThatIsNotOneHosts) {
+  SetService(ClusterIp({}, 0));
+  const std::vector<std::string> sources =
+      flavor().v6
+          ? std::vector<std::string>{"ff02::1", "::", "::1"}
+          : std::vector<std::string>{"224.0.0.1", "255.255.255.255", "0.0.0.0", "127.0.0.1"};
+  for (const std::string& source : sources) {
+    SCOPED_TRACE(source);
+    ExpectDropped(kFromPod1, Question({source, kClientPort}, cluster_ip()),
+                  abi::SL_REASON_NO_BACKEND);
+  }
+}
+
 class UdpServiceTest : public ServiceTest {};
 INSTANTIATE_TEST_SUITE_P(Families, UdpServiceTest,
                          ::testing::Values(Flavor{false, 17}, Flavor{true, 17}), FlavorCaseName);
@@ -217,6 +233,29 @@ TEST_P(UdpServiceTest, AnUnreachableQuotesThePortsAlsoBehindOptionsAndExtensionH
   EXPECT_TRUE(std::equal(question.begin() + 14,
                          question.begin() + 14 + static_cast<std::ptrdiff_t>(least),
                          result.frame.begin() + static_cast<std::ptrdiff_t>(quote_at)));
+}
+
+// As icmp_msgs_per_sec: 1,000 in a tick of 1.07 s, of which this takes part of two at most.
+TEST_P(UdpServiceTest, AFloodIsAnsweredByAFewErrorsOnly) {
+  SetService(ClusterIp({}, 0));
+  const Bytes question = Build(Question(pod(), cluster_ip()));
+  // Another flood may have used up this tick's errors, and this one must not use up the next
+  // test's.
+  const auto await_an_answer = [&] {
+    const absl::Time give_up = absl::Now() + absl::Seconds(20);
+    while (Run(kFromPod1, question).verdict != kRedirect) ASSERT_LT(absl::Now(), give_up);
+  };
+  await_an_answer();
+  const abi::service_stats before = ServiceStats(kService);
+  constexpr int kQuestions = 4000;
+  int answered = 0;
+  for (int i = 0; i < kQuestions; ++i) answered += Run(kFromPod1, question).verdict == kRedirect;
+  EXPECT_LE(answered, kQuestions - 1000);
+  const abi::service_stats after = ServiceStats(kService);
+  const std::uint64_t rejected = after.rejected - before.rejected;
+  EXPECT_EQ(rejected, static_cast<std::uint64_t>(answered));
+  EXPECT_EQ(rejected + after.dropped - before.dropped, std::uint64_t{kQuestions});
+  await_an_answer();
 }
 
 }  // namespace
