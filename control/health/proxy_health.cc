@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/health/proxy_health.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include <nlohmann/json.hpp>
+
+namespace sluice {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr absl::Duration kLongestWait = absl::Seconds(60);
+constexpr std::size_t kDegradedLines = 20;  // an answer is one message to the keeper
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
+}
+
+HealthAnswer Answer(bool good, const Json& json) {
+  HealthAnswer answer;
+  answer.code = good ? 200 : 503;
+  answer.body = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  answer.headers = {{"Content-Type", "application/json"}, {"X-Content-Type-Options", "nosniff"}};
+  return answer;
+}
+
+}  // namespace
+
+bool IsHealthy(const ProxyHealth& proxy, absl::Time now) {
+  return proxy.synced && proxy.loop_answers && now - proxy.waiting_since <= kLongestWait;
+}
+
+HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_node) {
+  const bool healthy = IsHealthy(proxy, now);
+  const bool good = healthy && (!with_node || proxy.node_eligible);
+  // As kube-proxy: the time of the last sync only where it matters, else that all is well now.
+  std::string updated = TimeText(now);
+  if (!good) {
+    updated = proxy.last_applied == absl::InfinitePast() ? "" : TimeText(proxy.last_applied);
+  }
+  Json json;
+  json["lastUpdated"] = updated;
+  json["currentTime"] = TimeText(now);
+  if (with_node) json["nodeEligible"] = proxy.node_eligible;
+  json["healthy"] = good;
+  for (const char* family : {"IPv4", "IPv6"}) {
+    json["status"][family] = {{"lastUpdated", updated}, {"healthy", healthy}};
+  }
+  json["degraded"] = Json::array();
+  if (!proxy.loop_answers) json["degraded"].push_back("the agent's loop does not answer");
+  const std::size_t lines = std::min(proxy.degraded.size(), kDegradedLines);
+  for (std::size_t i = 0; i < lines; ++i) json["degraded"].push_back(proxy.degraded[i]);
+  if (lines < proxy.degraded.size()) {
+    json["degraded"].push_back(absl::StrCat("and ", proxy.degraded.size() - lines, " more"));
+  }
+  return Answer(good, json);
+}
+
+HealthAnswer ServiceAnswer(const std::string& name_space, const std::string& name,
+                           std::uint32_t local_endpoints, bool proxy_healthy) {
+  Json json;
+  json["service"] = {{"namespace", name_space}, {"name", name}};
+  json["localEndpoints"] = local_endpoints;
+  json["serviceProxyHealthy"] = proxy_healthy;
+  HealthAnswer answer = Answer(local_endpoints > 0 && proxy_healthy, json);
+  answer.headers.emplace_back("X-Load-Balancing-Endpoint-Weight", absl::StrCat(local_endpoints));
+  return answer;
+}
+
+}  // namespace sluice
