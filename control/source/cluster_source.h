@@ -9,6 +9,7 @@
 #include "control/model/endpoint_slice.pb.h"
 #include "control/model/node.pb.h"
 #include "control/model/service.pb.h"
+#include "control/source/source_status.h"
 
 namespace sluice {
 
@@ -52,6 +53,8 @@ class ClusterSource {
   // Looks for changes now rather than at the next event, so that a caller that has just written
   // a file finds it taken in afterwards. Cost: a scan of the source.
   virtual void Refresh() = 0;
+  // How well it follows. Cost: a copy of some numbers.
+  virtual SourceStatus Status() const { return {}; }
 };
 
 }  // namespace sluice
