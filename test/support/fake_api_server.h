@@ -33,30 +33,31 @@ struct FakeApiOptions {
 
   // PEM files. With both of the first, HTTPS; else HTTP. Clients with a certificate that the CA
   // signed are users by its CN; a client needs none.
-  std::string certificate_file;
-  std::string key_file;
-  std::string client_ca_file;
+  std::string certificate_file = {};
+  std::string key_file = {};
+  std::string client_ca_file = {};
   // Bearer token -> user. If this is empty and there is no client_ca_file, everyone may come;
   // otherwise 401 for whom neither knows. Changed while running by SetTokens().
-  std::map<std::string, std::string> tokens;
+  std::map<std::string, std::string> tokens = {};
 
   // What servers of different ages do with sendInitialEvents: serve it, answer 422 (no feature
   // gate), or not know the word and begin with what changed.
   enum class StreamingList { kServed, kRefused, kUnknown } streaming_list = StreamingList::kServed;
-  bool protobuf = true;        // false: 406 for whom takes nothing but protobuf
-  bool service_cidrs = true;   // false: 404, as before Kubernetes 1.31
+  bool protobuf = true;                // false: 406 for whom takes nothing but protobuf
+  bool service_cidrs = true;           // false: 404, as before Kubernetes 1.31
   std::uint64_t first_version = 1000;  // resourceVersion before the first object
   absl::Duration bookmark_interval = absl::Minutes(1);
   // Called when the last byte of a watch's frame went into the socket, on a thread of the server.
-  std::function<void(std::string_view resource, std::uint64_t version)> on_frame_written;
+  std::function<void(std::string_view resource, std::uint64_t version)> on_frame_written = {};
 };
 
 // Something that goes wrong. Of the faults that fit, the oldest one with times left is used.
 struct ApiFault {
-  std::string resource;  // "services", "endpointslices", "nodes", "servicecidrs", "events"; "": all
+  // "services", "endpointslices", "nodes", "servicecidrs", "events"; "": all.
+  std::string resource = {};
   // "list", "watch" (its answer from the first byte), "get", "create", "patch"; "event": the next
   // frame of a watch, also of one that runs already (bookmarks count); "": all but "event".
-  std::string verb;
+  std::string verb = {};
   int times = 1;  // < 0: until ClearFaults()
 
   enum class Kind {
@@ -70,10 +71,10 @@ struct ApiFault {
   } kind = Kind::kStatus;
 
   int code = 500;
-  std::string reason;   // of the Status; "": what Kubernetes says for the code
-  std::string message;  // likewise
-  std::optional<int> retry_after_seconds;  // sent as the header Retry-After
-  std::string text;
+  std::string reason = {};   // of the Status; "": what Kubernetes says for the code
+  std::string message = {};  // likewise
+  std::optional<int> retry_after_seconds = {};  // sent as the header Retry-After
+  std::string text = {};
   std::size_t after = 0;
   std::size_t bytes_per_second = 1000;
 };
@@ -84,12 +85,12 @@ struct ApiRequest {
   std::string method;
   std::string path;
   std::map<std::string, std::string> query;
-  std::string user;    // "" if nobody
+  std::string user;  // "" if nobody
   std::string accept;
   std::string user_agent;
   std::string content_type;
   std::string body;
-  std::string verb;      // "list", "watch", "get", "create", "patch"; "" if none of these
+  std::string verb;  // "list", "watch", "get", "create", "patch"; "" if none of these
   std::string resource;
   int code = 0;
 };
