@@ -68,7 +68,10 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
 }
 
 NodeDatapath::NodeDatapath(const AgentOptions& options, EventLoop& loop, NoticeSink notice)
-    : options_(options), loop_(loop), notice_(std::move(notice)) {}
+    : options_(options),
+      loop_(loop),
+      notice_(std::move(notice)),
+      service_cidrs_(options.service_cidrs) {}
 
 NodeDatapath::~NodeDatapath() {
   loop_.Cancel(retry_timer_);
@@ -143,6 +146,11 @@ void NodeDatapath::SetNodeObject(std::vector<IpAddress> addresses) {
   OnNetworkChange();
 }
 
+void NodeDatapath::SetServiceCidrs(std::vector<IpPrefix> service_cidrs) {
+  service_cidrs_ = std::move(service_cidrs);
+  if (service_range_) WriteConfig();
+}
+
 void NodeDatapath::EnableServiceRange() {
   if (service_range_) return;
   service_range_ = true;
@@ -166,9 +174,8 @@ void NodeDatapath::OnNetworkChange() {
 }
 
 void NodeDatapath::WriteConfig() {
-  abi::node_config config =
-      MakeNodeConfig(addresses_, options_.snat_ports,
-                     service_range_ ? options_.service_cidrs : std::vector<IpPrefix>{});
+  abi::node_config config = MakeNodeConfig(
+      addresses_, options_.snat_ports, service_range_ ? service_cidrs_ : std::vector<IpPrefix>{});
   config.hash_seed = config_.hash_seed;
   if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
   config_status_ = Annotate(WriteRow(maps_->config(), config), "write sl_config");

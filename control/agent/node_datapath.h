@@ -42,6 +42,8 @@ class NodeDatapath {
 
   // What the Node object says of this node: addresses in its order, empty without an object.
   void SetNodeObject(std::vector<IpAddress> addresses);
+  // The ranges of ClusterIPs, as CheckServiceCidrs allows; at first those of the options.
+  void SetServiceCidrs(std::vector<IpPrefix> service_cidrs);
   // From here on addresses of the service range that no service has are dropped: call when all
   // services are programmed.
   void EnableServiceRange();
@@ -81,6 +83,7 @@ class NodeDatapath {
   std::vector<IpAddress> object_addresses_;
   NodeAddresses addresses_;
   std::vector<AttachedInterface> attached_;
+  std::vector<IpPrefix> service_cidrs_;
   bool service_range_ = false;
   abi::node_config config_{};
   absl::Status config_status_;

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,8 +15,6 @@ namespace sluice {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr absl::Duration kLongestWait = absl::Seconds(60);
 
 // Names come from manifests; text that is not UTF-8 must not keep the rest from being read.
 std::string Dump(const Json& json) {
@@ -75,12 +74,43 @@ Json ProblemsJson(const Snapshot& snapshot) {
   return problems;
 }
 
+// A moment; null when it has not come.
+Json MomentJson(absl::Time time) {
+  const bool is_moment = time != absl::InfiniteFuture() && time != absl::InfinitePast();
+  return is_moment ? Json(TimeText(time)) : Json(nullptr);
+}
+
+// Null for a source that has nothing to lose touch with.
+Json SourceJson(const SourceStatus& source) {
+  if (source.streams.empty()) return nullptr;
+  Json streams = Json::array();
+  for (const StreamStatus& stream : source.streams) {
+    streams.push_back({{"resource", stream.resource},
+                       {"synced", stream.synced},
+                       {"absent", stream.absent},
+                       {"connected", stream.connected},
+                       {"error", stream.error},
+                       {"failingSince", MomentJson(stream.failing_since)},
+                       {"lastHeard", MomentJson(stream.last_heard)},
+                       {"resourceVersion", stream.version},
+                       {"events", stream.events},
+                       {"lists", stream.lists},
+                       {"restarts", stream.restarts},
+                       {"failures", stream.failures}});
+  }
+  return {{"server", source.server},
+          {"awaySince", MomentJson(source.away_since)},
+          {"streams", std::move(streams)}};
+}
+
 Json ShadowedJson(const Snapshot& snapshot) {
   Json shadowed = Json::array();
   for (const ShadowedPort& port : snapshot.shadowed) {
-    shadowed.push_back({{"port", port.port},
-                        {"protocol", ProtocolName(port.protocol)},
-                        {"service", port.service}});
+    Json entry = {{"port", port.port},
+                  {"protocol", ProtocolName(port.protocol)},
+                  {"service", port.service}};
+    if (!port.process.empty()) entry["process"] = port.process;
+    shadowed.push_back(std::move(entry));
   }
   return shadowed;
 }
@@ -93,10 +123,6 @@ std::string EndText(const abi::addr& addr, __be16 port) {
 
 }  // namespace
 
-bool IsHealthy(const Snapshot& snapshot) {
-  return snapshot.synced && snapshot.taken_at - snapshot.waiting_since <= kLongestWait;
-}
-
 std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& maps) {
   Json json;
   json["nodeName"] = snapshot.node_name;
@@ -105,6 +131,7 @@ std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& ma
   json["sourceGeneration"] = snapshot.source_generation;
   json["appliedGeneration"] = snapshot.applied_generation;
   json["degraded"] = snapshot.degraded;
+  json["source"] = SourceJson(snapshot.source);
   json["problems"] = ProblemsJson(snapshot);
   json["conflicts"] = Json::array();
   for (const Problem& conflict : snapshot.conflicts) {
@@ -147,20 +174,29 @@ std::string DropsJson(const Snapshot& snapshot) {
   return Dump(drops);
 }
 
-std::string HealthJson(const Snapshot& snapshot, bool with_node) {
-  const bool healthy = IsHealthy(snapshot);
-  const std::string updated =
-      snapshot.last_applied == absl::InfinitePast() ? "" : TimeText(snapshot.last_applied);
-  Json json;
-  json["lastUpdated"] = updated;
-  json["currentTime"] = TimeText(snapshot.taken_at);
-  if (with_node) json["nodeEligible"] = snapshot.node_eligible;
-  json["healthy"] = healthy && (!with_node || snapshot.node_eligible);
-  for (const char* family : {"IPv4", "IPv6"}) {
-    json["status"][family] = {{"lastUpdated", updated}, {"healthy", healthy}};
+NoLocalEndpoints CountNoLocalEndpoints(const std::map<ServicePortName, DesiredService>& services) {
+  // Several ports of one Service count as one.
+  std::array<std::set<std::pair<std::string, std::string>>, kIpFamilies> internal, external;
+  for (const auto& [name, service] : services) {
+    if (!service.internal_local && !service.external_local) continue;
+    std::array<bool, kIpFamilies> usable{}, local{};
+    for (const DesiredBackend& backend : service.backends) {
+      const std::size_t family = backend.address.address.is_v4() ? 0 : 1;
+      usable[family] |= backend.in_cluster_set;
+      local[family] |= backend.in_local_set;
+    }
+    for (std::size_t family = 0; family < kIpFamilies; ++family) {
+      if (!usable[family] || local[family]) continue;
+      if (service.internal_local) internal[family].emplace(name.name_space, name.name);
+      if (service.external_local) external[family].emplace(name.name_space, name.name);
+    }
   }
-  json["degraded"] = snapshot.degraded;
-  return Dump(json);
+  NoLocalEndpoints counts;
+  for (std::size_t family = 0; family < kIpFamilies; ++family) {
+    counts.internal[family] = internal[family].size();
+    counts.external[family] = external[family].size();
+  }
+  return counts;
 }
 
 }  // namespace sluice
