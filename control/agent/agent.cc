@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/agent.h"
 
-#include <net/if.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <optional>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
+#include "control/agent/api_event_sink.h"
 #include "control/agent/endpoints.h"
+#include "control/agent/health_checks.h"
 #include "control/base/errno_status.h"
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 #include "control/datapath/loader.h"
+#include "control/datapath/socket_owner.h"
+#include "control/kubernetes/api_config.h"
+#include "control/kubernetes/curl_client.h"
+#include "control/source/file_source.h"
+#include "control/source/kube_source.h"
 #include "maps/names.h"
 
 namespace sluice {
@@ -26,10 +33,8 @@ namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Seconds(5);
 constexpr absl::Duration kCheckInterval = absl::Seconds(10);  // listeners
+constexpr absl::Duration kHealthInterval = absl::Seconds(1);
 constexpr absl::Duration kShadowDelay = absl::Milliseconds(100);
-constexpr absl::Duration kAnswerTimeout = absl::Seconds(5);  // of the loop, to other threads
-constexpr absl::Duration kStopPoll = absl::Milliseconds(100);
-constexpr char kAutoscalerTaint[] = "ToBeDeletedByClusterAutoscaler";
 
 // The ranges from which ClusterIPs are given out when no flag says another: kubeadm's default, and
 // one of its kind for IPv6. Nothing is dropped on their account: only a flag can say that they are
@@ -52,14 +57,6 @@ std::vector<IpAddress> InternalAddresses(const model::Node* node) {
     }
   }
   return addresses;
-}
-
-bool IsEligible(const model::Node* node) {
-  if (node == nullptr) return true;
-  const auto& taints = node->spec().taints();
-  return !node->metadata().has_deletion_timestamp() &&
-         std::none_of(taints.begin(), taints.end(),
-                      [](const model::Taint& taint) { return taint.key() == kAutoscalerTaint; });
 }
 
 }  // namespace
@@ -88,13 +85,21 @@ Agent::~Agent() {
   loop_.Cancel(check_timer_);
   loop_.Cancel(sweep_timer_);
   loop_.Cancel(shadow_timer_);
+  loop_.Cancel(health_timer_);
   if (source_ != nullptr) source_->Stop();
 }
 
-absl::Status Agent::CreateParts() {
-  // Before the kernel is touched: an agent that has nothing to follow must not change the node.
+absl::Status Agent::CreateSource() {
+  return options_.kube ? CreateKubeSource(*options_.kube) : CreateFileSource();
+}
+
+absl::Status Agent::CreateFileSource() {
   if (::access(options_.manifests.c_str(), R_OK) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("--manifests ", options_.manifests));
+    const absl::Status failed =
+        ErrnoStatus(errno, absl::StrCat("--manifests ", options_.manifests));
+    // It may be made later, by who deploys the manifests; until then nothing is programmed.
+    if (!absl::IsNotFound(failed)) return failed;
+    notice_(Severity::kWarning, absl::StrCat(failed.message(), "; waiting for it"));
   }
   FileSourceOptions source;
   source.path = options_.manifests;
@@ -102,6 +107,33 @@ absl::Status Agent::CreateParts() {
   source.defaults.service_cidrs =
       options_.service_cidrs.empty() ? DefaultServiceCidrs() : options_.service_cidrs;
   ASSIGN_OR_RETURN(source_, FileSource::Create(std::move(source), loop_, clock_));
+  return absl::OkStatus();
+}
+
+absl::Status Agent::CreateKubeSource(const KubeOptions& kube) {
+  ASSIGN_OR_RETURN(ApiConfig config, LoadApiConfig(kube, ProcessEnvironment));
+  notice_(Severity::kInfo,
+          absl::StrCat("following the Kubernetes API at ", absl::StrJoin(config.servers, ", "),
+                       " by ", config.source));
+  ASSIGN_OR_RETURN(http_, CurlClient::Create(loop_));
+  api_ = std::make_unique<ApiClient>(std::move(config), kube, *http_, loop_, clock_);
+  KubeSourceOptions source;
+  source.node_name = options_.node_name;
+  source.reflector.protobuf = kube.content_type != kContentTypeJson;
+  source.on_service_cidrs = [this](std::vector<IpPrefix> cidrs) {
+    // What a flag says stands.
+    if (options_.service_cidrs.empty()) node_->SetServiceCidrs(std::move(cidrs));
+  };
+  source.on_recovery = [this](const std::string& what) { notice_(Severity::kInfo, what); };
+  source.seed = absl::HashOf(options_.node_name, clock_.MonotonicNs());
+  source_ = std::make_unique<KubeSource>(std::move(source), *api_, loop_, clock_);
+  events_ = std::make_unique<ApiEventSink>(options_.node_name, *api_, loop_, clock_, notice_);
+  return absl::OkStatus();
+}
+
+absl::Status Agent::CreateParts() {
+  // Before the kernel is touched: an agent that has nothing to follow must not change the node.
+  RETURN_IF_ERROR(CreateSource());
   ASSIGN_OR_RETURN(node_, NodeDatapath::Create(options_, loop_, clock_, notice_));
 
   const MapSet& maps = node_->maps();
@@ -115,7 +147,11 @@ absl::Status Agent::CreateParts() {
   ReconcilerOptions reconciler;
   reconciler.allow_external_cluster_ip = options_.allow_external_cluster_ip;
   reconciler_ = std::make_unique<Reconciler>(std::move(setup), clock_, reconciler);
-  wake_.SetRun([this] { reconciler_->Run(); });
+  observer_ = std::make_unique<ChangeObserver>(*reconciler_, clock_);
+  wake_.SetRun([this] {
+    round_started_ns_ = clock_.MonotonicNs();
+    reconciler_->Run();
+  });
 
   ASSIGN_OR_RETURN(BpfMap flows,
                    BpfMap::OpenPinned(absl::StrCat(PinFolder(options_.bpffs), "/", names::kFlows)));
@@ -130,7 +166,12 @@ absl::Status Agent::Start() {
   RETURN_IF_ERROR(reconciler_->Start());
   RETURN_IF_ERROR(node_->Start([this] { OnAddresses(); }));
   CheckListeners();
-  RETURN_IF_ERROR(source_->Start(*reconciler_));
+  Tell({.kind = "Node",
+        .name = options_.node_name,
+        .uid = options_.node_name,
+        .reason = "Starting",
+        .action = "StartKubeProxy"});
+  RETURN_IF_ERROR(source_->Start(*observer_));
   check_timer_ = loop_.RunAfter(kCheckInterval, [this] { OnCheckTimer(); });
   sweep_timer_ = loop_.RunAfter(kSweepInterval, [this] { SweepStep(); });
   return Serve();
@@ -139,29 +180,100 @@ absl::Status Agent::Start() {
 absl::Status Agent::Serve() {
   const std::string pins = PinFolder(options_.bpffs);
   ASSIGN_OR_RETURN(local_, ServeLocal(options_.state_dir, pins, *this));
-  if (!options_.healthz_address.empty()) {
-    RETURN_IF_ERROR(
-        ServeOn("--healthz-bind-address", ServeHealth(options_.healthz_address, *this), health_));
-  }
-  if (!options_.metrics_address.empty()) {
-    RETURN_IF_ERROR(ServeOn("--metrics-bind-address",
-                            ServeMetrics(options_.metrics_address, pins, *this), metrics_));
-  }
+  RETURN_IF_ERROR(ServeHealth());
+  if (options_.metrics_address.empty()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<HttpServer>> metrics =
+      ServeMetrics({.address = options_.metrics_address,
+                    .pin_folder = pins,
+                    .configz = options_.configz,
+                    .backend_series = options_.metrics_backends},
+                   *this);
+  if (!metrics.ok()) return ServeFailed("--metrics-bind-address", metrics.status());
+  metrics_ = *std::move(metrics);
   return absl::OkStatus();
 }
 
-absl::Status Agent::ServeOn(const char* flag, absl::StatusOr<std::unique_ptr<HttpServer>> server,
-                            std::unique_ptr<HttpServer>& held) {
-  if (server.ok()) {
-    held = *std::move(server);
-    return absl::OkStatus();
+absl::Status Agent::ServeHealth() {
+  HealthServerOptions options;
+  options.state_dir = options_.state_dir;
+  options.keeper = options_.health_keeper;
+  options.start_keeper = options_.health_keeper;
+  ASSIGN_OR_RETURN(
+      health_,
+      HealthServer::Create(
+          options, clock_,
+          [this](const ObjectName& service, std::uint16_t port, const absl::Status& status) {
+            loop_.Post([this, service, port, status] { OnHealthPort(service, port, status); });
+          },
+          [this](const std::string& message) { notice_(Severity::kWarning, message); }));
+  if (!options_.healthz_address.empty()) {
+    const absl::StatusOr<BindAddress> bind =
+        ParseBindAddress(options_.healthz_address, kHealthzPort);
+    absl::Status listening = bind.status();
+    if (bind.ok()) {
+      listening = health_->ListenProxy(bind->host, static_cast<std::uint16_t>(bind->port));
+    }
+    if (!listening.ok()) RETURN_IF_ERROR(ServeFailed("--healthz-bind-address", listening));
   }
-  const absl::Status failed = Annotate(server.status(), flag);
-  // A port in use is no reason to leave the node without services, unless asked for.
+  health_->Start();
+  OnHealthTimer();
+  return absl::OkStatus();
+}
+
+absl::Status Agent::ServeFailed(const char* flag, const absl::Status& status) {
+  const absl::Status failed = Annotate(status, flag);
   if (options_.bind_address_hard_fail || absl::IsInvalidArgument(failed)) return failed;
   serve_problems_.emplace_back(failed.message());
   notice_(Severity::kError, serve_problems_.back());
   return absl::OkStatus();
+}
+
+void Agent::OnHealthTimer() {
+  TrackWaiting();
+  SayHealth();
+  health_timer_ = loop_.RunAfter(kHealthInterval, [this] { OnHealthTimer(); });
+}
+
+void Agent::SayHealth() {
+  if (health_ == nullptr) return;
+  ProxyHealth proxy;
+  proxy.synced = IsSynced();
+  proxy.last_applied = last_applied_;
+  proxy.waiting_since = waiting_since_;
+  proxy.node_eligible = NodeIsEligible();
+  proxy.degraded = Degraded();
+  health_->SetProxy(std::move(proxy));
+}
+
+void Agent::SayServiceHealth() {
+  if (health_ == nullptr || !IsSynced()) return;
+  const NodePortFlag& flag = options_.node_port_addresses;
+  const bool everywhere = !flag.primary && flag.cidrs.empty();
+  health_->SetServices(everywhere ? std::vector<IpAddress>{} : node_->addresses().node_ports,
+                       CountHealthChecks(observer_->health_checked(), reconciler_->services()));
+}
+
+void Agent::OnHealthPort(const ObjectName& service, std::uint16_t port,
+                         const absl::Status& status) {
+  health_port_problems_.erase(service);
+  if (status.ok()) return;
+  const std::string note = absl::StrCat("node ", options_.node_name,
+                                        " failed to start healthcheck \"", service.name_space, "/",
+                                        service.name, "\" on port ", port, ": ", status.message());
+  health_port_problems_[service] = note;
+  notice_(Severity::kError, note);
+  Tell({.kind = "Service",
+        .name_space = service.name_space,
+        .name = service.name,
+        .uid = absl::StrCat(service.name_space, "/", service.name),
+        .warning = true,
+        .reason = "FailedToStartServiceHealthcheck",
+        .action = "Listen",
+        .note = note});
+}
+
+void Agent::Tell(const ClusterEvent& event) {
+  if (events_ != nullptr) events_->Emit(event);
 }
 
 NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
@@ -181,7 +293,29 @@ void Agent::OnAddresses() {
 
 bool Agent::IsSynced() const { return reconciler_->sync_state() == SyncState::kSynced; }
 
+// Its time, and what it brought into the maps.
+void Agent::CountRound() {
+  const ReconcilerCounters& counters = reconciler_->counters();
+  if (counters.rounds == rounds_counted_) return;  // not a round, or an answer to `sync`
+  rounds_counted_ = counters.rounds;
+  const std::uint64_t ns = clock_.MonotonicNs() - round_started_ns_;
+  const double seconds = static_cast<double>(ns) / 1e9;
+  proxy_metrics_.sync.Observe(seconds);
+  (ready_said_ ? proxy_metrics_.partial_sync : proxy_metrics_.full_sync).Observe(seconds);
+  const bool failed = counters.write_failures != write_failures_counted_;
+  write_failures_counted_ = counters.write_failures;
+  if (failed) return;
+  proxy_metrics_.last_sync = clock_.Now();
+  const auto latencies = observer_->TakeApplied();
+  for (std::size_t family = 0; family < kIpFamilies; ++family) {
+    for (const absl::Duration latency : latencies[family]) {
+      proxy_metrics_.programming[family].Observe(absl::ToDoubleSeconds(latency));
+    }
+  }
+}
+
 void Agent::OnRound() {
+  CountRound();
   TrackWaiting();
   ReportNewProblems();
   if (!ready_said_) {
@@ -191,12 +325,15 @@ void Agent::OnRound() {
     shadow_timer_ = loop_.RunAfter(kShadowDelay, [this] {
       shadow_timer_ = 0;
       FindShadowedPorts();
+      SayServiceHealth();
     });
   }
   if (!IsSynced()) return;
   if (!ready_said_) {
     ready_said_ = true;
     node_->EnableServiceRange();
+    SayServiceHealth();
+    SayHealth();
     ready_(absl::StrCat(reconciler_->services().size(), " services, ", node_->interfaces().size(),
                         " interfaces"));
   }
@@ -239,17 +376,28 @@ void Agent::CheckListeners() {
   if (!listeners.ok()) return;  // what is known stays, and says that it may be old
   const bool refused = RefusedNodePorts(*listeners) != RefusedNodePorts(listeners_);
   listeners_ = *std::move(listeners);
+  std::set<std::uint32_t> inodes;
+  for (const Listener& listener : listeners_) inodes.insert(listener.inode);
+  std::erase_if(socket_owners_, [&](const auto& owner) { return !inodes.contains(owner.first); });
   FindShadowedPorts();
   if (refused) reconciler_->NodeChanged();
 }
 
 void Agent::FindShadowedPorts() {
   std::vector<ShadowedPort> shadowed = FindShadowed(reconciler_->services(), listeners_);
+  std::set<std::uint32_t> unknown;
   for (const ShadowedPort& port : shadowed) {
+    if (!socket_owners_.contains(port.inode)) unknown.insert(port.inode);
+  }
+  socket_owners_.merge(FindSocketOwners(unknown));
+  for (const std::uint32_t inode : unknown) socket_owners_.try_emplace(inode);  // not again
+  for (ShadowedPort& port : shadowed) {
+    port.process = socket_owners_[port.inode];
     if (std::find(shadowed_.begin(), shadowed_.end(), port) != shadowed_.end()) continue;
     notice_(Severity::kWarning,
-            absl::StrCat("a process of this node listens on ", ProtocolName(port.protocol),
-                         " port ", port.port, ", which is a NodePort of Service ", port.service,
+            absl::StrCat(port.process.empty() ? "a process of this node" : port.process,
+                         " listens on ", ProtocolName(port.protocol), " port ", port.port,
+                         ", which is a NodePort of Service ", port.service,
                          ": clients from outside reach the service instead"));
   }
   shadowed_ = std::move(shadowed);
@@ -262,7 +410,13 @@ void Agent::OnCheckTimer() {
 }
 
 void Agent::SweepStep() {
+  const std::uint64_t begin_ns = clock_.MonotonicNs();
   const absl::StatusOr<bool> ended = sweep_->Step();
+  sweep_time_ += absl::Nanoseconds(static_cast<std::int64_t>(clock_.MonotonicNs() - begin_ns));
+  if (!ended.ok() || *ended) {
+    if (ended.ok()) proxy_metrics_.sweep.Observe(absl::ToDoubleSeconds(sweep_time_));
+    sweep_time_ = absl::ZeroDuration();
+  }
   if (!ended.ok() && sweep_status_.ok()) {
     notice_(Severity::kError, absl::StrCat("sweep of flows: ", ended.status().message()));
   }
@@ -270,106 +424,6 @@ void Agent::SweepStep() {
   const bool more = ended.ok() && !*ended;
   sweep_timer_ =
       loop_.RunAfter(more ? absl::ZeroDuration() : kSweepInterval, [this] { SweepStep(); });
-}
-
-Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
-  Snapshot snapshot;
-  snapshot.node_name = options_.node_name;
-  snapshot.started_at = started_at_;
-  snapshot.taken_at = clock_.Now();
-  snapshot.synced = IsSynced();
-  snapshot.source_generation = source_->Generation();
-  snapshot.applied_generation = reconciler_->applied_generation();
-  snapshot.last_applied = last_applied_;
-  snapshot.waiting_since = waiting_since_;
-  snapshot.node_eligible = IsEligible(reconciler_->cluster().own_node());
-  snapshot.degraded = node_->Degraded();
-  for (std::string& reason : reconciler_->degraded()) {
-    snapshot.degraded.push_back(std::move(reason));
-  }
-  snapshot.degraded.insert(snapshot.degraded.end(), serve_problems_.begin(), serve_problems_.end());
-  for (const absl::Status& status : {sweep_status_, listeners_status_}) {
-    if (!status.ok()) snapshot.degraded.emplace_back(status.message());
-  }
-  snapshot.problems = reconciler_->problems();
-  snapshot.conflicts = reconciler_->conflicts();
-  snapshot.interfaces = node_->interfaces();
-  snapshot.attach = AttachModeName(node_->attach_mode());
-  snapshot.node_addresses = node_->addresses().node_ports;
-  snapshot.features = node_->features().Named();
-  snapshot.shadowed = shadowed_;
-  snapshot.timeouts = options_.timeouts;
-  snapshot.flows = sweep_->counts();
-  snapshot.flows_deleted = sweep_->deleted_total();
-  if (parts.services) {
-    for (const auto& [name, service] : reconciler_->services()) {
-      snapshot.services.push_back({service, reconciler_->ServiceId(name)});
-    }
-  }
-  if (parts.drops) snapshot.drops = NameDrops();
-  return snapshot;
-}
-
-std::vector<DropSample> Agent::NameDrops() const {
-  std::vector<DropSample> samples;
-  for (const abi::drop_event& event : node_->drops().kept()) {
-    DropSample sample;
-    sample.event = event;
-    const std::uint64_t age_ns = clock_.MonotonicNs() - event.time_ns;
-    sample.time = clock_.Now() - absl::Nanoseconds(static_cast<std::int64_t>(age_ns));
-    const auto name = node_->maps().service_names().Lookup(event.service_id);
-    if (name.ok() && name->has_value() && (*name)->name[0] != '\0') {
-      const ServicePortName port = NameOf(**name);
-      sample.service = absl::StrCat(port.name_space, "/", port.name,
-                                    port.port_name.empty() ? "" : ":", port.port_name);
-    }
-    std::array<char, IF_NAMESIZE> interface {};
-    if (::if_indextoname(event.ifindex, interface.data()) != nullptr) {
-      sample.interface = interface.data();
-    }
-    samples.push_back(std::move(sample));
-  }
-  return samples;
-}
-
-bool Agent::Await(const absl::Notification& done, absl::Duration timeout) const {
-  const absl::Time deadline = absl::Now() + timeout;
-  while (!stopping_) {
-    const absl::Duration left = deadline - absl::Now();
-    if (done.WaitForNotificationWithTimeout(std::min(kStopPoll, left))) return true;
-    if (left <= absl::ZeroDuration()) return false;
-  }
-  return false;
-}
-
-absl::StatusOr<std::shared_ptr<const Snapshot>> Agent::TakeSnapshot(SnapshotParts parts) {
-  // Shared with the posted call, which may come when nobody waits for it any more.
-  struct Answer {
-    absl::Notification done;
-    std::shared_ptr<const Snapshot> snapshot;
-  };
-  auto answer = std::make_shared<Answer>();
-  loop_.Post([this, answer, parts] {
-    answer->snapshot = std::make_shared<const Snapshot>(BuildSnapshot(parts));
-    answer->done.Notify();
-  });
-  if (!Await(answer->done, kAnswerTimeout)) {
-    return absl::DeadlineExceededError("the agent's loop does not answer");
-  }
-  return answer->snapshot;
-}
-
-absl::Status Agent::WaitForSync(absl::Duration timeout) {
-  auto done = std::make_shared<absl::Notification>();
-  loop_.Post([this, done] {
-    source_->Refresh();
-    pending_syncs_.push_back({source_->Generation(), done});
-    // Nothing may be left to do, and then no round would come.
-    OnRound();
-  });
-  if (Await(*done, timeout)) return absl::OkStatus();
-  if (stopping_) return absl::UnavailableError("sluiced is stopping");
-  return absl::DeadlineExceededError("not everything is in the maps yet; see `sluicectl status`");
 }
 
 }  // namespace sluice

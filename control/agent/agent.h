@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -18,9 +19,12 @@
 #include "absl/synchronization/notification.h"
 
 #include "control/agent/agent_options.h"
+#include "control/agent/change_observer.h"
+#include "control/agent/event_sink.h"
 #include "control/agent/http_server.h"
 #include "control/agent/node_datapath.h"
 #include "control/agent/notice.h"
+#include "control/agent/proxy_metrics.h"
 #include "control/agent/snapshot.h"
 #include "control/apply/loop_wake.h"
 #include "control/apply/reconciler.h"
@@ -28,7 +32,10 @@
 #include "control/base/event_loop.h"
 #include "control/datapath/listeners.h"
 #include "control/gc/conntrack_sweep.h"
-#include "control/source/file_source.h"
+#include "control/health/health_server.h"
+#include "control/kubernetes/api_client.h"
+#include "control/kubernetes/http_client.h"
+#include "control/source/cluster_source.h"
 
 namespace sluice {
 
@@ -40,8 +47,8 @@ class Agent final : public AgentView {
   using ReadySink = std::function<void(const std::string& status)>;
 
   // Loads the datapath and attaches nothing yet. `options`, `loop` and `clock` must outlive the
-  // agent. Errors: those of NodeDatapath::Create and FileSource::Create; NOT_FOUND when there are
-  // no manifests.
+  // agent. Errors: those of NodeDatapath::Create, FileSource::Create and LoadApiConfig; NOT_FOUND
+  // when there are no manifests.
   static absl::StatusOr<std::unique_ptr<Agent>> Create(const AgentOptions& options, EventLoop& loop,
                                                        const Clock& clock, NoticeSink notice,
                                                        ReadySink ready);
@@ -63,21 +70,33 @@ class Agent final : public AgentView {
   Agent(const AgentOptions& options, EventLoop& loop, const Clock& clock, NoticeSink notice,
         ReadySink ready);
   absl::Status CreateParts();
+  absl::Status CreateSource();
+  absl::Status CreateFileSource();
+  absl::Status CreateKubeSource(const KubeOptions& kube);
   absl::Status Serve();
-  absl::Status ServeOn(const char* flag, absl::StatusOr<std::unique_ptr<HttpServer>> server,
-                       std::unique_ptr<HttpServer>& held);
+  absl::Status ServeHealth();
+  // A port in use is no reason to leave the node without services, unless that is asked for.
+  absl::Status ServeFailed(const char* flag, const absl::Status& failed);
   NodeConfig MakeNodeConfig(const model::Node* own_node);
   void OnAddresses();
   void OnRound();
+  void CountRound();
+  void OnHealthTimer();
+  void SayHealth();
+  void SayServiceHealth();
+  void OnHealthPort(const ObjectName& service, std::uint16_t port, const absl::Status& status);
+  void Tell(const ClusterEvent& event);
   void ReportNewProblems();
   void CheckListeners();
   void FindShadowedPorts();
   void OnCheckTimer();
   void SweepStep();
   void TrackWaiting();
+  std::vector<std::string> Degraded() const;
   Snapshot BuildSnapshot(SnapshotParts parts) const;
   std::vector<DropSample> NameDrops() const;
   bool IsSynced() const;
+  bool NodeIsEligible() const;  // not about to be removed
   // Whether `done` was notified before the timeout and before the agent stops.
   bool Await(const absl::Notification& done, absl::Duration timeout) const;
 
@@ -89,9 +108,13 @@ class Agent final : public AgentView {
   const absl::Time started_at_;
 
   LoopWake wake_;
-  std::unique_ptr<FileSource> source_;
+  std::unique_ptr<HttpClient> http_;  // with api_: when the source is the Kubernetes API
+  std::unique_ptr<ApiClient> api_;
+  std::unique_ptr<ClusterSource> source_;
   std::unique_ptr<NodeDatapath> node_;
   std::unique_ptr<Reconciler> reconciler_;
+  std::unique_ptr<ChangeObserver> observer_;  // between source and reconciler
+  std::unique_ptr<EventSink> events_;         // null: nobody to tell
   std::unique_ptr<ConntrackSweep> sweep_;
   absl::Status sweep_status_;
   bool asking_node_ = false;  // the reconciler is being told about the node already
@@ -99,6 +122,13 @@ class Agent final : public AgentView {
   std::vector<Listener> listeners_;
   absl::Status listeners_status_;
   std::vector<ShadowedPort> shadowed_;
+  std::map<std::uint32_t, std::string> socket_owners_;  // by inode, of the listeners that there are
+  ProxyMetrics proxy_metrics_;
+  std::uint64_t round_started_ns_ = 0;
+  std::uint64_t rounds_counted_ = 0;
+  std::uint64_t write_failures_counted_ = 0;
+  absl::Duration sweep_time_;  // of the sweep that is running
+  std::map<ObjectName, std::string> health_port_problems_;
   std::set<std::string> reported_;  // problems and conflicts that have been logged
   absl::Time last_applied_ = absl::InfinitePast();
   absl::Time waiting_since_ = absl::InfiniteFuture();
@@ -107,11 +137,12 @@ class Agent final : public AgentView {
   EventLoop::TimerId check_timer_ = 0;
   EventLoop::TimerId sweep_timer_ = 0;
   EventLoop::TimerId shadow_timer_ = 0;
+  EventLoop::TimerId health_timer_ = 0;
   std::atomic<bool> stopping_{false};
 
   // Last, so that they go first: their threads call what is above.
   std::unique_ptr<HttpServer> local_;
-  std::unique_ptr<HttpServer> health_;
+  std::unique_ptr<HealthServer> health_;
   std::unique_ptr<HttpServer> metrics_;
 };
 

@@ -34,6 +34,9 @@ struct AgentOptions {
   std::string healthz_address = "0.0.0.0:10256";    // empty: not served
   std::string metrics_address = "127.0.0.1:10249";  // empty: not served
   bool bind_address_hard_fail = false;
+  std::size_t metrics_backends = 0;  // that have metrics of their own
+  std::string configz = "{}";        // what /configz shows
+  bool health_keeper = false;        // health sockets outlive the agent by ten seconds
 };
 
 }  // namespace sluice

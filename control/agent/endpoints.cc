@@ -34,14 +34,6 @@ std::vector<MapUse> UseOf(const std::string& pin_folder) {
   return use.ok() ? *std::move(use) : std::vector<MapUse>{};
 }
 
-void AnswerHealth(AgentView& view, bool with_node, httplib::Response& response) {
-  const auto snapshot = view.TakeSnapshot({});
-  if (!snapshot.ok()) return Fail(response, absl::UnavailableError(snapshot.status().message()));
-  const bool good = IsHealthy(**snapshot) && (!with_node || (*snapshot)->node_eligible);
-  response.status = good ? 200 : 503;
-  response.set_content(HealthJson(**snapshot, with_node), kJson);
-}
-
 void AnswerSync(AgentView& view, const httplib::Request& request, httplib::Response& response) {
   absl::Duration wait = kDefaultSyncWait;
   if (request.has_param("timeoutMs")) {
@@ -59,6 +51,18 @@ void AnswerSync(AgentView& view, const httplib::Request& request, httplib::Respo
   response.set_content("{}", kJson);
 }
 
+void AnswerMetrics(const MetricsEndpointOptions& options, AgentView& view,
+                   httplib::Response& response) {
+  const auto snapshot = view.TakeSnapshot({.metrics = true});
+  if (!snapshot.ok()) return Fail(response, snapshot.status());
+  const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(options.pin_folder);
+  if (!maps.ok()) return Fail(response, maps.status());
+  const absl::StatusOr<std::string> text =
+      MetricsText(**snapshot, *maps, {.backend_series = options.backend_series});
+  if (!text.ok()) return Fail(response, text.status());
+  response.set_content(*text, kPrometheus);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_dir,
@@ -68,52 +72,48 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_
       absl::StrCat(state_dir, "/sluiced.sock"), [&view, pin_folder](httplib::Server& server) {
         server.Get("/v1/snapshot",
                    [&view, pin_folder](const httplib::Request&, httplib::Response& response) {
-                     const auto snapshot = view.TakeSnapshot({.services = true, .drops = false});
+                     const auto snapshot = view.TakeSnapshot({.services = true});
                      if (!snapshot.ok()) return Fail(response, snapshot.status());
                      response.set_content(SnapshotJson(**snapshot, UseOf(pin_folder)), kJson);
                    });
         server.Get("/v1/drops", [&view](const httplib::Request&, httplib::Response& response) {
-          const auto snapshot = view.TakeSnapshot({.services = false, .drops = true});
+          const auto snapshot = view.TakeSnapshot({.drops = true});
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           response.set_content(DropsJson(**snapshot), kJson);
         });
-        server.Post("/v1/sync",
-                    [&view](const httplib::Request& request, httplib::Response& response) {
-                      AnswerSync(view, request, response);
-                    });
+        // Before the library reads the body: it refuses a POST that has none and does not say
+        // so, as `curl -X POST` sends it.
+        server.set_pre_routing_handler(
+            [&view](const httplib::Request& request, httplib::Response& response) {
+              if (request.method != "POST" || request.path != "/v1/sync") {
+                return httplib::Server::HandlerResponse::Unhandled;
+              }
+              AnswerSync(view, request, response);
+              return httplib::Server::HandlerResponse::Handled;
+            });
       });
 }
 
-absl::StatusOr<std::unique_ptr<HttpServer>> ServeHealth(const std::string& address,
-                                                        AgentView& view) {
-  return HttpServer::ListenTcp(address, kHealthzPort, [&view](httplib::Server& server) {
-    server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
-      AnswerHealth(view, true, response);
-    });
-    server.Get("/livez", [&view](const httplib::Request&, httplib::Response& response) {
-      AnswerHealth(view, false, response);
-    });
-  });
-}
-
-absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
-                                                         const std::string& pin_folder,
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const MetricsEndpointOptions& options,
                                                          AgentView& view) {
-  return HttpServer::ListenTcp(address, kMetricsPort, [&view, pin_folder](httplib::Server& server) {
-    server.Get("/metrics",
-               [&view, pin_folder](const httplib::Request&, httplib::Response& response) {
-                 const auto snapshot = view.TakeSnapshot({});
-                 if (!snapshot.ok()) return Fail(response, snapshot.status());
-                 const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(pin_folder);
-                 if (!maps.ok()) return Fail(response, maps.status());
-                 const absl::StatusOr<std::string> text = MetricsText(**snapshot, *maps);
-                 if (!text.ok()) return Fail(response, text.status());
-                 response.set_content(*text, kPrometheus);
-               });
-    server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
-      AnswerHealth(view, true, response);
-    });
-  });
+  return HttpServer::ListenTcp(
+      options.address, kMetricsPort, [&view, options](httplib::Server& server) {
+        server.Get("/metrics",
+                   [&view, options](const httplib::Request&, httplib::Response& response) {
+                     AnswerMetrics(options, view, response);
+                   });
+        server.Get("/healthz", [&view](const httplib::Request&, httplib::Response& response) {
+          const auto snapshot = view.TakeSnapshot({});
+          if (!snapshot.ok()) return Fail(response, snapshot.status());
+          response.set_content("ok", kPlain);
+        });
+        server.Get("/proxyMode", [](const httplib::Request&, httplib::Response& response) {
+          response.set_content("ebpf", kPlain);
+        });
+        server.Get("/configz", [options](const httplib::Request&, httplib::Response& response) {
+          response.set_content(options.configz, kJson);
+        });
+      });
 }
 
 }  // namespace sluice

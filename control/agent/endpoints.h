@@ -21,13 +21,17 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_
                                                        const std::string& pin_folder,
                                                        AgentView& view);
 
-// GET /healthz (the proxy and its node) and /livez (the proxy alone): 200 or 503.
-absl::StatusOr<std::unique_ptr<HttpServer>> ServeHealth(const std::string& address,
-                                                        AgentView& view);
+// What the metrics endpoint needs to know of the agent's options.
+struct MetricsEndpointOptions {
+  std::string address = {};
+  std::string pin_folder = {};
+  std::string configz = {};        // body of /configz
+  std::size_t backend_series = 0;  // backends that have metrics of their own
+};
 
-// GET /metrics, in Prometheus' text format, and /healthz.
-absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const std::string& address,
-                                                         const std::string& pin_folder,
+// As kube-proxy's: GET /metrics in Prometheus' text format, /configz, /proxyMode ("ebpf"), and
+// /healthz, which is "ok" while the agent answers at all.
+absl::StatusOr<std::unique_ptr<HttpServer>> ServeMetrics(const MetricsEndpointOptions& options,
                                                          AgentView& view);
 
 }  // namespace sluice

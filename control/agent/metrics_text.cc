@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/metrics_text.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 
+#include "control/agent/kube_proxy_metrics.h"
+#include "control/agent/metrics_writer.h"
+#include "control/agent/process_metrics.h"
+#include "control/agent/version.h"
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
+#include "maps/names.h"
 
 namespace sluice {
 namespace {
@@ -51,13 +58,20 @@ Labels LabelsOf(const abi::service_name& name) {
           {"protocol", ProtocolName(name.protocol)}};
 }
 
+std::string EndText(const abi::addr& addr, __be16 port) {
+  const IpAddress address = IpAddress::FromAbi(addr);
+  return address.is_v4() ? absl::StrCat(address.ToString(), ":", ntohs(port))
+                         : absl::StrCat("[", address.ToString(), "]:", ntohs(port));
+}
+
 absl::Status AddServices(const MapSet& maps, const ServiceNames& names, MetricsWriter& writer) {
   ASSIGN_OR_RETURN(const auto stats, maps.service_stats().Dump());
   for (const ServiceCounter& counter : kServiceCounters) {
     writer.Begin(counter.name, "counter", counter.help);
     for (const auto& [id, row] : stats) {
       const auto name = names.find(id);
-      if (name != names.end()) writer.Sample(LabelsOf(name->second), row.*counter.value);
+      if (name == names.end()) continue;
+      writer.Sample(LabelsOf(name->second), std::uint64_t{row.*counter.value});
     }
   }
   return absl::OkStatus();
@@ -79,19 +93,100 @@ absl::Status AddDrops(const MapSet& maps, const ServiceNames& names, MetricsWrit
   return absl::OkStatus();
 }
 
-absl::Status AddMaps(const MapSet& maps, MetricsWriter& writer) {
+absl::Status AddMaps(const Snapshot& snapshot, const MapSet& maps, MetricsWriter& writer) {
   ASSIGN_OR_RETURN(const std::vector<MapUse> use, maps.Use());
   writer.Begin("sluice_map_used", "gauge", "Rows in use.");
   for (const MapUse& map : use) writer.Sample({{"map", map.name}}, map.used);
   writer.Begin("sluice_map_size", "gauge", "Rows that the map can hold.");
   for (const MapUse& map : use) writer.Sample({{"map", map.name}}, map.size);
+  writer.Begin("sluice_conntrack_rows", "gauge",
+               "Rows by table and state: those of established flows at the last sweep.");
+  for (std::size_t state = 0; state < kFlowStates; ++state) {
+    writer.Sample({{"table", names::kFlows},
+                   {"state", std::string(FlowStateName(static_cast<FlowState>(state)))}},
+                  snapshot.flows.rows[state]);
+  }
+  for (const MapUse& map : use) {
+    if (map.name != names::kOpening) continue;
+    writer.Sample({{"table", map.name}, {"state", "opening"}}, map.used);
+  }
+  writer.Single("sluice_conntrack_rows_swept_total", "counter", "Rows of flows that were over.",
+                snapshot.flows_deleted);
   return absl::OkStatus();
 }
 
+// The backends with the lowest ids, which stay the same while they exist; a limit by use would
+// make series come and go with the traffic.
+absl::Status AddBackends(const Snapshot& snapshot, const MapSet& maps, const ServiceNames& names,
+                         std::size_t limit, MetricsWriter& writer) {
+  ASSIGN_OR_RETURN(auto backends, maps.backends().Dump());
+  std::erase_if(backends,
+                [](const auto& row) { return (row.second.flags & abi::SL_BACKEND_PRESENT) == 0; });
+  std::sort(backends.begin(), backends.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  writer.Single("sluice_backends", "gauge", "Endpoints, one for each service port.",
+                backends.size());
+  writer.Single("sluice_backends_without_metrics", "gauge",
+                "Of those, endpoints beyond --metrics-backends.",
+                backends.size() - std::min(backends.size(), limit));
+  if (limit == 0) return absl::OkStatus();
+  backends.resize(std::min(backends.size(), limit));
+  std::vector<std::pair<Labels, abi::backend_stats>> rows;
+  std::vector<std::uint64_t> connections;
+  for (const auto& [id, backend] : backends) {
+    const auto name = names.find(backend.service_id);
+    if (name == names.end()) continue;
+    Labels labels = LabelsOf(name->second);
+    labels.emplace_back("backend", EndText(backend.address, backend.port));
+    ASSIGN_OR_RETURN(const auto stats, maps.backend_stats().Lookup(id));
+    rows.emplace_back(std::move(labels), stats.value_or(abi::backend_stats{}));
+    const auto open = snapshot.flows.connections.find(id);
+    connections.push_back(open == snapshot.flows.connections.end() ? 0 : open->second);
+  }
+  writer.Begin("sluice_backend_opened_total", "counter", "Flows given to the endpoint.");
+  for (const auto& [labels, stats] : rows) writer.Sample(labels, std::uint64_t{stats.opened});
+  writer.Begin("sluice_backend_failed_total", "counter", "SYNs that it did not answer in time.");
+  for (const auto& [labels, stats] : rows) writer.Sample(labels, std::uint64_t{stats.failed});
+  writer.Begin("sluice_backend_connections", "gauge", "Flows that it has, at the last sweep.");
+  for (std::size_t i = 0; i < rows.size(); ++i) writer.Sample(rows[i].first, connections[i]);
+  return absl::OkStatus();
+}
+
+void AddSource(const Snapshot& snapshot, MetricsWriter& writer) {
+  const std::vector<StreamStatus>& streams = snapshot.source.streams;
+  if (streams.empty()) return;  // manifests
+  const auto each = [&](const char* name, const char* type, const char* help, auto value) {
+    writer.Begin(name, type, help);
+    for (const StreamStatus& stream : streams) {
+      if (!stream.absent) writer.Sample({{"resource", stream.resource}}, value(stream));
+    }
+  };
+  each("sluice_watch_lag_seconds", "gauge",
+       "Time since the API was last heard of: how old what is known may be.",
+       [&](const StreamStatus& stream) {
+         const bool never = stream.last_heard == absl::InfinitePast();
+         const absl::Time since = never ? snapshot.started_at : stream.last_heard;
+         return std::max(0.0, absl::ToDoubleSeconds(snapshot.taken_at - since));
+       });
+  each("sluice_watch_connected", "gauge", "1 while an answer is being received.",
+       [](const StreamStatus& stream) { return std::uint64_t{stream.connected}; });
+  each("sluice_watch_restarts_total", "counter", "Watches that ended and were begun anew.",
+       [](const StreamStatus& stream) { return stream.restarts; });
+  each("sluice_watch_lists_total", "counter", "Lists read whole; each after the first is a loss.",
+       [](const StreamStatus& stream) { return stream.lists; });
+  each("sluice_watch_failures_total", "counter", "Requests that ended with an error.",
+       [](const StreamStatus& stream) { return stream.failures; });
+  each("sluice_watch_events_total", "counter", "Objects that watches told of.",
+       [](const StreamStatus& stream) { return stream.events; });
+}
+
 void AddAgent(const Snapshot& snapshot, MetricsWriter& writer) {
+  writer.Begin("sluice_build_info", "gauge", "1; the labels say what runs.");
+  writer.Sample(
+      {{"version", kVersion}, {"map_abi", absl::StrCat(static_cast<int>(abi::SL_ABI_VERSION))}},
+      std::uint64_t{1});
   const auto gauge = [&](const char* name, const char* help, std::uint64_t value) {
-    writer.Begin(name, "gauge", help);
-    writer.Sample({}, value);
+    writer.Single(name, "gauge", help, value);
   };
   gauge("sluice_synced", "1 once the source has been followed completely.", snapshot.synced);
   gauge("sluice_source_generation", "Changes taken in from the source.",
@@ -106,44 +201,34 @@ void AddAgent(const Snapshot& snapshot, MetricsWriter& writer) {
         snapshot.shadowed.size());
   gauge("sluice_degraded", "Reasons for which the agent calls itself degraded.",
         snapshot.degraded.size());
-  writer.Begin("sluice_flow_rows", "gauge", "Rows of sl_flows at the last sweep, by state.");
-  for (std::size_t state = 0; state < kFlowStates; ++state) {
-    writer.Sample({{"state", std::string(FlowStateName(static_cast<FlowState>(state)))}},
-                  snapshot.flows.rows[state]);
-  }
-  writer.Begin("sluice_flow_rows_swept_total", "counter", "Rows of sl_flows that were removed.");
-  writer.Sample({}, snapshot.flows_deleted);
+  const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
+    writer.Single(name, "counter", help, value);
+  };
+  const ReconcilerCounters& counters = snapshot.counters;
+  counter("sluice_rounds_total", "Rounds of planning and writing.", counters.rounds);
+  counter("sluice_rows_written_total", "Rows written to the maps.", counters.rows_written);
+  counter("sluice_write_failures_total", "Rounds that stopped at a failure.",
+          counters.write_failures);
+  counter("sluice_rows_drifted_total", "Rows that somebody else had changed, put right.",
+          counters.rows_drifted);
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> MetricsText(const Snapshot& snapshot, const MapSet& maps) {
+absl::StatusOr<std::string> MetricsText(const Snapshot& snapshot, const MapSet& maps,
+                                        const MetricsOptions& options) {
   MetricsWriter writer;
+  AddKubeProxyMetrics(snapshot, writer);
+  AddProcessMetrics(snapshot.started_at, writer);
   AddAgent(snapshot, writer);
+  AddSource(snapshot, writer);
   ASSIGN_OR_RETURN(const auto name_rows, maps.service_names().Dump());
   const ServiceNames names(name_rows.begin(), name_rows.end());
   RETURN_IF_ERROR(AddServices(maps, names, writer));
   RETURN_IF_ERROR(AddDrops(maps, names, writer));
-  RETURN_IF_ERROR(AddMaps(maps, writer));
+  RETURN_IF_ERROR(AddBackends(snapshot, maps, names, options.backend_series, writer));
+  RETURN_IF_ERROR(AddMaps(snapshot, maps, writer));
   return writer.text();
-}
-
-void MetricsWriter::Begin(std::string_view name, std::string_view type, std::string_view help) {
-  name_ = name;
-  absl::StrAppend(&text_, "# HELP ", name_, " ", std::string(help), "\n# TYPE ", name_, " ",
-                  std::string(type), "\n");
-}
-
-void MetricsWriter::Sample(const Labels& labels, std::uint64_t value) {
-  absl::StrAppend(&text_, name_);
-  const char* separator = "{";
-  for (const auto& [label, text] : labels) {
-    absl::StrAppend(&text_, separator, std::string(label), "=\"",
-                    absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
-                    "\"");
-    separator = ",";
-  }
-  absl::StrAppend(&text_, labels.empty() ? "" : "}", " ", value, "\n");
 }
 
 }  // namespace sluice

@@ -178,6 +178,7 @@ void NodeDatapath::WriteConfig() {
       addresses_, options_.snat_ports, service_range_ ? service_cidrs_ : std::vector<IpPrefix>{});
   config.hash_seed = config_.hash_seed;
   if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
+  for (const abi::addr& address : config.node_address) maps_->filter().AddAddress(address);
   config_status_ = Annotate(WriteRow(maps_->config(), config), "write sl_config");
   if (!config_status_.ok()) {
     notice_(Severity::kError, std::string(config_status_.message()));

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,8 +15,6 @@ namespace sluice {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr absl::Duration kLongestWait = absl::Seconds(60);
 
 // Names come from manifests; text that is not UTF-8 must not keep the rest from being read.
 std::string Dump(const Json& json) {
@@ -107,9 +106,10 @@ Json SourceJson(const SourceStatus& source) {
 Json ShadowedJson(const Snapshot& snapshot) {
   Json shadowed = Json::array();
   for (const ShadowedPort& port : snapshot.shadowed) {
-    shadowed.push_back({{"port", port.port},
-                        {"protocol", ProtocolName(port.protocol)},
-                        {"service", port.service}});
+    Json entry = {
+        {"port", port.port}, {"protocol", ProtocolName(port.protocol)}, {"service", port.service}};
+    if (!port.process.empty()) entry["process"] = port.process;
+    shadowed.push_back(std::move(entry));
   }
   return shadowed;
 }
@@ -121,10 +121,6 @@ std::string EndText(const abi::addr& addr, __be16 port) {
 }
 
 }  // namespace
-
-bool IsHealthy(const Snapshot& snapshot) {
-  return snapshot.synced && snapshot.taken_at - snapshot.waiting_since <= kLongestWait;
-}
 
 std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& maps) {
   Json json;
@@ -177,20 +173,29 @@ std::string DropsJson(const Snapshot& snapshot) {
   return Dump(drops);
 }
 
-std::string HealthJson(const Snapshot& snapshot, bool with_node) {
-  const bool healthy = IsHealthy(snapshot);
-  const std::string updated =
-      snapshot.last_applied == absl::InfinitePast() ? "" : TimeText(snapshot.last_applied);
-  Json json;
-  json["lastUpdated"] = updated;
-  json["currentTime"] = TimeText(snapshot.taken_at);
-  if (with_node) json["nodeEligible"] = snapshot.node_eligible;
-  json["healthy"] = healthy && (!with_node || snapshot.node_eligible);
-  for (const char* family : {"IPv4", "IPv6"}) {
-    json["status"][family] = {{"lastUpdated", updated}, {"healthy", healthy}};
+NoLocalEndpoints CountNoLocalEndpoints(const std::map<ServicePortName, DesiredService>& services) {
+  // Several ports of one Service count as one.
+  std::array<std::set<std::pair<std::string, std::string>>, kIpFamilies> internal, external;
+  for (const auto& [name, service] : services) {
+    if (!service.internal_local && !service.external_local) continue;
+    std::array<bool, kIpFamilies> usable{}, local{};
+    for (const DesiredBackend& backend : service.backends) {
+      const std::size_t family = backend.address.address.is_v4() ? 0 : 1;
+      usable[family] |= backend.in_cluster_set;
+      local[family] |= backend.in_local_set;
+    }
+    for (std::size_t family = 0; family < kIpFamilies; ++family) {
+      if (!usable[family] || local[family]) continue;
+      if (service.internal_local) internal[family].emplace(name.name_space, name.name);
+      if (service.external_local) external[family].emplace(name.name_space, name.name);
+    }
   }
-  json["degraded"] = snapshot.degraded;
-  return Dump(json);
+  NoLocalEndpoints counts;
+  for (std::size_t family = 0; family < kIpFamilies; ++family) {
+    counts.internal[family] = internal[family].size();
+    counts.external[family] = external[family].size();
+  }
+  return counts;
 }
 
 }  // namespace sluice

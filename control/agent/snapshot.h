@@ -3,6 +3,7 @@
 // Values only. The JSON is a contract: sluicectl and scripts read it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -13,11 +14,15 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "control/agent/change_observer.h"
+#include "control/agent/proxy_metrics.h"
 #include "control/apply/reconciler.h"
 #include "control/datapath/attachment.h"
 #include "control/datapath/listeners.h"
 #include "control/desired/desired_state.h"
 #include "control/gc/conntrack_sweep.h"
+#include "control/health/health_server.h"
+#include "control/health/proxy_health.h"
 #include "control/source/source_status.h"
 #include "maps/map_set.h"
 #include "maps/reason.h"
@@ -35,6 +40,12 @@ struct DropSample {
   abi::drop_event event{};
   std::string service;  // "namespace/name:port"; empty: no service's
   std::string interface;
+};
+
+// Services of policy Local that have usable endpoints, but none on this node, by family.
+struct NoLocalEndpoints {
+  std::array<std::uint64_t, kIpFamilies> internal{};
+  std::array<std::uint64_t, kIpFamilies> external{};
 };
 
 struct Snapshot {
@@ -61,6 +72,14 @@ struct Snapshot {
   SweepTimeouts timeouts;
   SweepCounts flows;
   std::uint64_t flows_deleted = 0;
+  std::uint64_t flows_deleted_v4 = 0;
+  ChangeCount service_changes;
+  ChangeCount endpoint_changes;
+  absl::Time last_queued = absl::InfinitePast();
+  HealthRequests health_requests;
+  ReconcilerCounters counters;
+  ProxyMetrics metrics;           // when asked for
+  NoLocalEndpoints no_local;      // when asked for
   std::vector<DropSample> drops;  // when asked for; oldest first
 };
 
@@ -68,19 +87,15 @@ struct Snapshot {
 struct SnapshotParts {
   bool services = false;  // a copy of all of them
   bool drops = false;     // a lookup for each
+  bool metrics = false;   // a look at every service
 };
 
-// Whether the proxy does its work: synced once, and nothing has waited longer than kube-proxy
-// allows (two sync periods of 30 s).
-bool IsHealthy(const Snapshot& snapshot);
+NoLocalEndpoints CountNoLocalEndpoints(const std::map<ServicePortName, DesiredService>& services);
 
 // Body of GET /v1/snapshot. `maps` may be empty.
 std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& maps);
 // Body of GET /v1/drops: an array, newest last.
 std::string DropsJson(const Snapshot& snapshot);
-// Body of /healthz, and of /livez (`with_node` false), as kube-proxy writes them, with our own
-// field `degraded`.
-std::string HealthJson(const Snapshot& snapshot, bool with_node);
 
 // How other threads reach the loop's state. Thread-safe.
 class AgentView {

@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -45,8 +46,8 @@ int OnSocket(const nlmsghdr* message, void* context) {
   } else {
     std::memcpy(&addr, socket->id.idiag_src, sizeof(addr));
   }
-  collected->listeners->push_back(
-      {IpAddress::FromAbi(addr), ntohs(socket->id.idiag_sport), collected->protocol});
+  collected->listeners->push_back({IpAddress::FromAbi(addr), ntohs(socket->id.idiag_sport),
+                                   collected->protocol, socket->idiag_inode});
   return MNL_CB_OK;
 }
 
@@ -116,21 +117,29 @@ std::vector<ShadowedPort> FindShadowed(const std::map<ServicePortName, DesiredSe
   for (const Listener& listener : listeners) {
     by_port[{listener.protocol, listener.port}].push_back(&listener);
   }
-  std::set<ShadowedPort> shadowed;
+  // One entry for a port, whatever sockets it has in the two families.
+  std::map<std::tuple<std::uint16_t, std::uint32_t, std::string>, std::uint32_t> shadowed;
   for (const auto& [name, service] : services) {
     for (const Frontend& frontend : service.frontends) {
       if (frontend.kind != abi::SL_FRONTEND_NODE_PORT) continue;
       const auto found = by_port.find({frontend.protocol, frontend.port});
       if (found == by_port.end()) continue;
       const auto& candidates = found->second;
-      if (std::any_of(candidates.begin(), candidates.end(),
-                      [&](const Listener* listener) { return Hides(frontend, *listener); })) {
-        shadowed.insert(
-            {frontend.port, frontend.protocol, absl::StrCat(name.name_space, "/", name.name)});
-      }
+      const auto hidden =
+          std::find_if(candidates.begin(), candidates.end(),
+                       [&](const Listener* listener) { return Hides(frontend, *listener); });
+      if (hidden == candidates.end()) continue;
+      shadowed.try_emplace(
+          {frontend.port, frontend.protocol, absl::StrCat(name.name_space, "/", name.name)},
+          (*hidden)->inode);
     }
   }
-  return {shadowed.begin(), shadowed.end()};
+  std::vector<ShadowedPort> ports;
+  for (const auto& [key, inode] : shadowed) {
+    const auto& [port, protocol, service] = key;
+    ports.push_back({port, protocol, service, inode});
+  }
+  return ports;
 }
 
 std::set<std::pair<std::uint32_t, std::uint16_t>> RefusedNodePorts(

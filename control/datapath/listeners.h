@@ -21,6 +21,7 @@ struct Listener {
   IpAddress address;  // unspecified: every address (of its family; of both for IPv6)
   std::uint16_t port = 0;
   std::uint32_t protocol = 0;  // IPPROTO_*
+  std::uint32_t inode = 0;     // of the socket: see FindSocketOwners
 
   friend auto operator<=>(const Listener&, const Listener&) = default;
 };
@@ -34,6 +35,8 @@ struct ShadowedPort {
   std::uint16_t port = 0;
   std::uint32_t protocol = 0;
   std::string service;  // "namespace/name"
+  std::uint32_t inode = 0;
+  std::string process = {};  // "nginx (process 123)"; empty: not looked for, or not to be seen
 
   friend auto operator<=>(const ShadowedPort&, const ShadowedPort&) = default;
 };

@@ -19,6 +19,10 @@ FlowState StateOf(std::uint32_t protocol, std::uint8_t flags) {
   return (flags & abi::SL_FLOW_RESET) != 0 ? FlowState::kTcpReset : FlowState::kTcpEstablished;
 }
 
+bool IsV4(const abi::addr& addr) {
+  return addr.w[0] == 0 && addr.w[1] == 0 && addr.w[2] == htonl(0xffff);
+}
+
 constexpr std::uint8_t kEndFlags = abi::SL_FLOW_CLOSED | abi::SL_FLOW_RESET;
 
 }  // namespace
@@ -76,6 +80,8 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
     running_.deleted += deleted.landed;
     deleted_total_ += deleted.landed;
     RETURN_IF_ERROR(deleted.status);
+    deleted_v4_ += static_cast<std::uint64_t>(std::count_if(
+        dead.begin(), dead.end(), [](const abi::flow& flow) { return IsV4(flow.source); }));
   }
   return false;
 }

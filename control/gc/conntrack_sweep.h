@@ -72,6 +72,8 @@ class ConntrackSweep {
   const SweepCounts& counts() const { return counts_; }
   std::uint64_t sweeps() const { return sweeps_; }
   std::uint64_t deleted_total() const { return deleted_total_; }
+  // Of those, rows of flows whose client came over IPv4.
+  std::uint64_t deleted_v4() const { return deleted_v4_; }
 
  private:
   absl::Status Judge(const FlowRow& row, std::set<abi::flow>& dead);
@@ -89,6 +91,7 @@ class ConntrackSweep {
   SweepCounts running_;
   std::uint64_t sweeps_ = 0;
   std::uint64_t deleted_total_ = 0;
+  std::uint64_t deleted_v4_ = 0;
   // What rows said during this sweep; few ids stand for many flows.
   std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> generations_;  // unset: gone
   std::unordered_map<std::uint32_t, bool> services_;                             // exists

@@ -39,7 +39,7 @@ TEST(SnapshotJsonTest, IsUnderstoodBySluicectl) {
   snapshot.attach = "tcx";
   snapshot.node_addresses = {IpAddress::Parse("192.0.2.1").value()};
   snapshot.features = {{"tcx", true}};
-  snapshot.shadowed = {{30080, IPPROTO_TCP, "default/a"}};
+  snapshot.shadowed = {{30080, IPPROTO_TCP, "default/a", 7, "nginx (process 12)"}};
   ServiceSnapshot service;
   service.id = 9;
   service.service.name = {"default", "a", "http", IPPROTO_TCP};
@@ -75,6 +75,7 @@ TEST(SnapshotJsonTest, IsUnderstoodBySluicectl) {
   ASSERT_THAT(read->listeners_shadowed, SizeIs(1));
   EXPECT_EQ(read->listeners_shadowed[0].port, 30080);
   EXPECT_EQ(read->listeners_shadowed[0].service, "default/a");
+  EXPECT_EQ(read->listeners_shadowed[0].process, "nginx (process 12)");
   ASSERT_THAT(read->services, SizeIs(1));
   EXPECT_EQ(read->services[0].id, 9u);
   EXPECT_EQ(read->services[0].protocol, "TCP");
@@ -114,32 +115,6 @@ TEST(DropsJsonTest, IsUnderstoodBySluicectl) {
   EXPECT_EQ(read->front().protocol, "UDP");
   EXPECT_EQ(read->front().hook, "from_net");
   EXPECT_EQ(read->front().length, 74u);
-}
-
-TEST(HealthTest, NeedsASyncAndNothingThatWaitsForLong) {
-  Snapshot snapshot = Healthy();
-  EXPECT_TRUE(IsHealthy(snapshot));
-  snapshot.waiting_since = snapshot.taken_at - absl::Seconds(60);
-  EXPECT_TRUE(IsHealthy(snapshot));
-  snapshot.waiting_since = snapshot.taken_at - absl::Seconds(61);
-  EXPECT_FALSE(IsHealthy(snapshot));
-  snapshot = Healthy();
-  snapshot.synced = false;
-  EXPECT_FALSE(IsHealthy(snapshot));
-}
-
-TEST(HealthTest, TheBodyIsKubeProxys) {
-  Snapshot snapshot = Healthy();
-  snapshot.node_eligible = false;
-  const Json with_node = Json::parse(HealthJson(snapshot, true));
-  EXPECT_EQ(with_node["lastUpdated"], "1970-01-01T00:31:40+00:00");
-  EXPECT_EQ(with_node["currentTime"], "1970-01-01T00:33:20+00:00");
-  EXPECT_EQ(with_node["nodeEligible"], false);
-  EXPECT_EQ(with_node["healthy"], false);
-  EXPECT_EQ(with_node["status"]["IPv6"]["healthy"], true);
-  const Json alone = Json::parse(HealthJson(snapshot, false));
-  EXPECT_FALSE(alone.contains("nodeEligible"));
-  EXPECT_EQ(alone["healthy"], true);
 }
 
 }  // namespace
