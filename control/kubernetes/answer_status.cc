@@ -2,6 +2,7 @@
 #include "control/kubernetes/answer_status.h"
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "control/kubernetes/answer_decoder.h"
@@ -67,11 +68,15 @@ absl::Status StatusOfAnswer(const std::string& verb, const std::string& resource
   const std::string what = absl::StrCat(verb, " ", resource, ": ", server);
   const absl::StatusOr<kube::Status> status = DecodeStatus(answer.content_type, answer.body);
   if (status.ok()) {
+    // As client-go tells it: a server that is behind what was asked for has no code of its own.
+    const bool behind = absl::StrContains(status->message(), "Too large resource version");
     const int seconds = status->details().retry_after_seconds();
     if (retry_after == absl::ZeroDuration() && seconds > 0) retry_after = absl::Seconds(seconds);
-    return absl::Status(CodeOfHttp(answer.code),
-                        absl::StrCat(what, " answers ", answer.code, " ", status->reason(), ": ",
-                                     status->message(), AdviceFor(answer.code, verb, resource)));
+    return absl::Status(
+        behind ? absl::StatusCode::kAborted : CodeOfHttp(answer.code),
+        absl::StrCat(what, " answers ", answer.code, " ", status->reason(), ": ", status->message(),
+                     behind ? " (it lags behind, or was restored from a backup)"
+                            : AdviceFor(answer.code, verb, resource)));
   }
   // A proxy or load balancer in front of servers that are down answers in words of its own, and so
   // does an API server that is overloaded; but what else speaks like this is no API server.

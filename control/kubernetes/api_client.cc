@@ -23,6 +23,13 @@ std::string HeaderOf(const HttpHead& head, const char* name) {
 }
 
 bool IsSuccess(int code) { return code >= 200 && code < 300; }
+// Whom a certificate was held against, for when it was refused.
+std::string AuthoritiesOf(const ApiConfig& config) {
+  if (!config.tls.ca_data.empty()) return "the certificate-authority-data of " + config.source;
+  if (!config.tls.ca_file.empty()) return config.tls.ca_file;
+  return "the system's authorities";
+}
+
 // Another server of the cluster may be better off.
 bool IsTheServers(int code) { return code == 502 || code == 503 || code == 504; }
 
@@ -74,6 +81,10 @@ class ApiClient::Exchange final : public HttpStream {
       end.status = StatusOfAnswer(call.verb, call.resource, address, answer, end.retry_after);
     } else {
       end.status = StatusOfTransport(call.verb, call.resource, address, status);
+      if (absl::IsFailedPrecondition(end.status) && code_ == 0) {
+        end.status = absl::FailedPreconditionError(absl::StrCat(
+            end.status.message(), " (believed: ", AuthoritiesOf(client_.config_), ")"));
+      }
     }
     stream_->OnEnd(end);
   }

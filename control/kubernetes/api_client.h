@@ -42,7 +42,8 @@ struct ApiEnd {
   // The message names verb, resource and, where the server was not reached, its address. Codes:
   // those of HttpStream::OnEnd, and of answers: 400, 422 INVALID_ARGUMENT, 401 UNAUTHENTICATED,
   // 403 PERMISSION_DENIED, 404 NOT_FOUND, 405, 406, 415 UNIMPLEMENTED, 409 ALREADY_EXISTS, 410
-  // OUT_OF_RANGE, 429 RESOURCE_EXHAUSTED, 5xx UNAVAILABLE; UNKNOWN for a server that does not
+  // OUT_OF_RANGE, 429 RESOURCE_EXHAUSTED, 5xx UNAVAILABLE; ABORTED for a server that has not come
+  // as far as the resourceVersion that was asked for; UNKNOWN for a server that does not
   // speak as Kubernetes does.
   absl::Status status;
   int http_code = 0;           // 0: no answer came

@@ -323,6 +323,7 @@ void KubeReflector::Fail(const absl::Status& status, absl::Duration retry_after)
   const bool answered = decoder_ != nullptr || !decoder_status_.ok();
   const bool was_watch = phase_ == Phase::kWatch;
   if (was_watch && answered && WasStable()) backoff_.Reset();
+  relist_ |= absl::IsAborted(status);
   if (absl::IsAborted(status) && ++older_lists_ >= kOlderListsRefused) {
     version_ = 0;
     for (auto& [key, known] : known_) known.version = 0;
