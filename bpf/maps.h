@@ -10,6 +10,7 @@
 
 #include "maps/backend.h"
 #include "maps/config.h"
+#include "maps/filter.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
 #include "maps/reason.h"
@@ -65,6 +66,14 @@ struct {
 	__type(value, struct backend_stats);
 	__uint(max_entries, 262144); /* as sl_backends */
 } sl_be_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct filter_word);
+	__uint(max_entries, SL_FILTER_WORDS);
+} sl_filter SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

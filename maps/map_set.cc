@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "maps/map_set.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -14,6 +10,7 @@
 
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "maps/mapping.h"
 
 namespace sluice {
 namespace {
@@ -23,39 +20,6 @@ MapShape Shape(const char* name, std::uint32_t type, std::uint32_t max_entries,
                std::uint32_t flags = 0) {
   return {name, type, sizeof(K), sizeof(V), max_entries, flags};
 }
-
-// A shared mapping of a map's values. Unmapping it leaves the map as it is.
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(Mapping&& other) noexcept
-      : memory_(std::exchange(other.memory_, nullptr)), bytes_(other.bytes_) {}
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~Mapping() {
-    if (memory_ != nullptr) ::munmap(memory_, bytes_);
-  }
-
-  static absl::StatusOr<Mapping> Map(int fd, std::size_t bytes, int protection, off_t offset) {
-    Mapping mapping;
-    void* memory = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, offset);
-    if (memory == MAP_FAILED) return MapErrnoStatus(errno, "map into memory");
-    mapping.memory_ = memory;
-    mapping.bytes_ = bytes;
-    return mapping;
-  }
-
-  void* memory() const { return memory_; }
-
- private:
-  void* memory_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-
-std::size_t PageSize() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
 // Opens the map of `folder` that ExpectedMaps() calls `name`, and checks it.
 absl::StatusOr<BpfMap> OpenChecked(const std::string& folder, const char* name) {
@@ -121,9 +85,9 @@ absl::StatusOr<std::uint64_t> CountOpening(const BpfMap& map) {
 
 // The ring buffer's two positions, each at the start of a page of its own (kernel/bpf/ringbuf.c).
 absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
-  ASSIGN_OR_RETURN(Mapping consumer, Mapping::Map(ring_fd, PageSize(), PROT_READ, 0));
-  ASSIGN_OR_RETURN(Mapping producer,
-                   Mapping::Map(ring_fd, PageSize(), PROT_READ, static_cast<off_t>(PageSize())));
+  ASSIGN_OR_RETURN(Mapping consumer, Mapping::Map(ring_fd, Mapping::PageSize(), PROT_READ, 0));
+  ASSIGN_OR_RETURN(Mapping producer, Mapping::Map(ring_fd, Mapping::PageSize(), PROT_READ,
+                                                  static_cast<off_t>(Mapping::PageSize())));
   const auto read = [](const Mapping& page) {
     return __atomic_load_n(static_cast<const unsigned long*>(page.memory()), __ATOMIC_ACQUIRE);
   };
@@ -136,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 15> kMaps = {
+  static const std::array<MapShape, 16> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -145,6 +109,8 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<uint32_t, abi::slot>(names::kSlots, BPF_MAP_TYPE_ARRAY, 1048576, BPF_F_MMAPABLE),
       Shape<uint32_t, abi::backend>(names::kBackends, BPF_MAP_TYPE_ARRAY, 262144),
       Shape<uint32_t, abi::backend_stats>(names::kBackendStats, BPF_MAP_TYPE_ARRAY, 262144),
+      Shape<uint32_t, abi::filter_word>(names::kFilter, BPF_MAP_TYPE_ARRAY, abi::SL_FILTER_WORDS,
+                                        BPF_F_MMAPABLE),
       Shape<abi::affinity_key, abi::affinity>(names::kAffinity, BPF_MAP_TYPE_LRU_HASH, 65536),
       Shape<abi::flow, abi::flow_entry>(names::kFlows, BPF_MAP_TYPE_HASH, 524288),
       Shape<uint32_t, abi::opening_bucket>(names::kOpening, BPF_MAP_TYPE_ARRAY, 32768,
@@ -188,19 +154,38 @@ struct MapSet::Maps {
   std::optional<BpfTable<std::uint32_t, abi::meta>> meta;
   std::optional<BpfMap> slots_map;
   std::optional<BpfMap> events;
+  std::optional<BpfMap> filter_map;
   Mapping slots_memory;
+  Mapping filter_memory;
   std::optional<SlotArray> slots;
+  std::optional<FilterArray> filter;
 
   absl::Status OpenSlots(const std::string& folder) {
     ASSIGN_OR_RETURN(slots_map, OpenChecked(folder, names::kSlots));
     const std::size_t count = slots_map->shape().max_entries;
-    const std::size_t bytes = count * sizeof(SlotArray::Cell);
-    const std::size_t pages = (bytes + PageSize() - 1) / PageSize();
     absl::StatusOr<Mapping> memory =
-        Mapping::Map(slots_map->fd(), pages * PageSize(), PROT_READ | PROT_WRITE, 0);
+        Mapping::Map(slots_map->fd(), count * sizeof(SlotArray::Cell), PROT_READ | PROT_WRITE, 0);
     if (!memory.ok()) return Annotate(memory.status(), "map sl_slots");
     slots_memory = *std::move(memory);
     slots.emplace(std::span(static_cast<SlotArray::Cell*>(slots_memory.memory()), count));
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenFilter(const std::string& folder) {
+    ASSIGN_OR_RETURN(filter_map, OpenChecked(folder, names::kFilter));
+    if (filter_map->shape().max_entries != abi::SL_FILTER_WORDS) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("map ", names::kFilter, ": ", filter_map->shape().max_entries,
+                       " words instead of ", int{abi::SL_FILTER_WORDS},
+                       ". It was pinned by another version: remove it with --cleanup"));
+    }
+    absl::StatusOr<Mapping> memory =
+        Mapping::Map(filter_map->fd(), sizeof(abi::filter_word) * abi::SL_FILTER_WORDS,
+                     PROT_READ | PROT_WRITE, 0);
+    if (!memory.ok()) return Annotate(memory.status(), "map sl_filter");
+    filter_memory = *std::move(memory);
+    filter.emplace(std::span(static_cast<abi::filter_word*>(filter_memory.memory()),
+                             std::size_t{abi::SL_FILTER_WORDS}));
     return absl::OkStatus();
   }
 };
@@ -219,6 +204,7 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(maps->OpenSlots(folder));
   RETURN_IF_ERROR(Open(folder, names::kBackends, maps->backends));
   RETURN_IF_ERROR(Open(folder, names::kBackendStats, maps->backend_stats));
+  RETURN_IF_ERROR(maps->OpenFilter(folder));
   RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
   RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
   RETURN_IF_ERROR(Open(folder, names::kOpening, maps->opening));
@@ -252,6 +238,7 @@ Table<abi::drop_key, abi::drop_count>& MapSet::drops() const { return *maps_->dr
 Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->config; }
 Table<std::uint32_t, abi::meta>& MapSet::meta() const { return *maps_->meta; }
 SlotArray& MapSet::slots() const { return *maps_->slots; }
+FilterArray& MapSet::filter() const { return *maps_->filter; }
 int MapSet::events_fd() const { return maps_->events->fd(); }
 
 absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
@@ -271,6 +258,8 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   add(*maps_->slots_map, slots);
   add(maps_->backends->map(), backends);
   add(maps_->backend_stats->map(), backends);
+  uses.push_back(
+      {names::kFilter, maps_->filter->CountSet(), std::uint64_t{1} << abi::SL_FILTER_BITS_LOG2});
   ASSIGN_OR_RETURN(const std::uint64_t affinity, CountRows(maps_->affinity->map()));
   add(maps_->affinity->map(), affinity);
   ASSIGN_OR_RETURN(const std::uint64_t flows, CountRows(maps_->flows->map()));

@@ -15,6 +15,7 @@
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
 #include "maps/config.h"
+#include "maps/filter_array.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
 #include "maps/names.h"
@@ -65,13 +66,14 @@ class MapSet {
   Table<std::uint32_t, abi::node_config>& config() const;
   Table<std::uint32_t, abi::meta>& meta() const;
   SlotArray& slots() const;
+  FilterArray& filter() const;
   // The ring buffer sl_events, for ring_buffer__new(). Stays this set's.
   int events_fd() const;
 
   // Used and size of every map, in the order of ExpectedMaps(). Units are rows, except: slots in
-  // published ranges, flows being opened (four a bucket), bytes not yet read for the ring buffer;
-  // the rows of an id count as used while it names a service or a backend. Cost: reads every map,
-  // about 50 ms at default sizes.
+  // published ranges, bits of the filter, flows being opened (four a bucket), bytes not yet read
+  // for the ring buffer; the rows of an id count as used while it names a service or a backend.
+  // Cost: reads every map, about 50 ms at default sizes.
   absl::StatusOr<std::vector<MapUse>> Use() const;
 
  private:

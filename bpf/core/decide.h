@@ -42,13 +42,14 @@ static __noinline int decide_unknown(struct packet *p)
 	struct service *service;
 	__u32 zero = 0;
 
-	config = bpf_map_lookup_elem(&sl_config, &zero);
-	if (!config || p->family >= SL_FAMILY_COUNT ||
-	    !decide_in_range(&config->service_range[p->family], &p->flow.key.destination))
-		return SL_VERDICT_NONE;
 	service = bpf_map_lookup_elem(&sl_services, &key);
-	if (!service)
+	if (!service) {
+		config = bpf_map_lookup_elem(&sl_config, &zero);
+		if (!config || p->family >= SL_FAMILY_COUNT ||
+		    !decide_in_range(&config->service_range[p->family], &p->flow.key.destination))
+			return SL_VERDICT_NONE;
 		return decide_drop(p, SL_REASON_NO_SUCH_SERVICE);
+	}
 	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
 		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
 	return decide_reject(p, SL_REASON_NO_SUCH_PORT);

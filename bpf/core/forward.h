@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/decide.h"
+#include "core/filter.h"
 #include "core/icmp.h"
 #include "packet/reject.h"
 
@@ -118,27 +119,43 @@ static __always_inline bool forward_may_answer(const struct packet *p)
 	return sl_flows_full_tick && now_ticks() - sl_flows_full_tick <= CONNTRACK_FULL_TICKS;
 }
 
-/* Is the packet sent to where replies of rewritten sources come: the node, a port of the range? */
-static __always_inline bool forward_to_snat_port(const struct node_config *config,
-						 const struct packet *p)
-{
-	__u16 port = bpf_ntohs(p->flow.key.destination_port);
-
-	return port >= config->snat_port_min && port <= config->snat_port_max &&
-	       p->family < SL_FAMILY_COUNT &&
-	       same_address(&p->flow.key.destination, &config->node_address[p->family]);
-}
-
-/* May a packet of no flow and no service matter all the same? One array read. */
-static __always_inline bool forward_may_matter(const struct packet *p)
+/* Is the address in the range of services' addresses? One array read. */
+static __always_inline bool forward_in_range(const struct packet *p)
 {
 	__u32 zero = 0;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
-	return config &&
-	       (forward_to_snat_port(config, p) ||
-		(p->family < SL_FAMILY_COUNT &&
-		 decide_in_range(&config->service_range[p->family], &p->flow.key.destination)));
+	return config && p->family < SL_FAMILY_COUNT &&
+	       decide_in_range(&config->service_range[p->family], &p->flow.key.destination);
+}
+
+/*
+ * Can a packet at ingress be none of ours? It is for no frontend, for no address that only services
+ * have, and for none to which replies of rewritten sources come. Three array reads, no lookup.
+ */
+static __always_inline bool forward_is_none(const struct packet *p)
+{
+	const struct flow *key = &p->flow.key;
+
+	return !filter_has(&key->destination, key->destination_port, key->protocol) &&
+	       !filter_has(&key->destination, 0, 0) && !forward_in_range(p);
+}
+
+/*
+ * May a packet of no flow and no service matter all the same: as a reply to a rewritten source (to
+ * the node's address, a port of the range), or for its address alone? Array reads only.
+ */
+static __always_inline bool forward_may_matter(const struct packet *p)
+{
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	__u16 port = bpf_ntohs(p->flow.key.destination_port);
+
+	if (!config || p->family >= SL_FAMILY_COUNT)
+		return false;
+	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
+		return port >= config->snat_port_min && port <= config->snat_port_max;
+	return filter_has(&p->flow.key.destination, 0, 0) || forward_in_range(p);
 }
 
 /* A packet at ingress that sl_flows does not know, and that is @service's, or may matter. */
@@ -202,12 +219,9 @@ static __always_inline bool forward_must_renew(const struct packet *p,
 static __noinline int forward_other(sl_ctx *ctx, struct packet *p, int class)
 {
 	struct service_key key = { .address = p->flow.key.destination };
-	__u32 zero = 0;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	bool in_range = config && p->family < SL_FAMILY_COUNT &&
-			decide_in_range(&config->service_range[p->family], &key.address);
 
-	if (!in_range && (class != PACKET_FRAGMENT || !bpf_map_lookup_elem(&sl_services, &key)))
+	if (!forward_in_range(p) &&
+	    (class != PACKET_FRAGMENT || !bpf_map_lookup_elem(&sl_services, &key)))
 		return CTX_NEXT;
 	packet_clear_decision(p);
 	flow_set_ports(&p->flow.key, 0, 0);
@@ -247,6 +261,8 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	}
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
+	else if (forward_is_none(&p))
+		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (entry && entry->flags & SL_FLOW_FORWARD && forward_must_renew(&p, entry)) {
 		forward_end(&p, entry);
@@ -300,6 +316,8 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 
 	if (class != PACKET_FLOW)
 		return class == PACKET_ICMP_ERROR ? forward_icmp(ctx, &p) : CTX_NEXT;
+	if (!filter_has(&p.flow.key.source, p.flow.key.source_port, p.flow.key.protocol))
+		return CTX_NEXT; /* not a backend's */
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
 		return forward_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;

@@ -22,6 +22,7 @@ struct MapTables {
   Table<std::uint32_t, abi::backend_stats>* backend_stats = nullptr;
   Table<abi::affinity_key, abi::affinity>* affinity = nullptr;
   SlotArray* slots = nullptr;
+  FilterArray* filter = nullptr;
 
   static MapTables Of(const MapSet& maps);
   MapLimits Limits() const;

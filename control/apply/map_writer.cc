@@ -66,7 +66,15 @@ BatchResult MapWriter::Step(const ClearNames& step) {
   return Zero(*tables_.service_names, step.ids);
 }
 
+void MapWriter::CoverByFilter(const MapRows& rows) {
+  for (const auto& [key, row] : rows.services) tables_.filter->Add(key);
+  for (const auto& [id, row] : rows.backends) {
+    if (row.flags != 0) tables_.filter->Add(row);
+  }
+}
+
 BatchResult MapWriter::Step(const WriteBackends& step) {
+  for (const auto& [id, row] : step.rows) tables_.filter->Add(row);
   return tables_.backends->Update(step.rows);
 }
 
@@ -98,6 +106,7 @@ BatchResult MapWriter::Step(const WriteSlots& step) {
 BatchResult MapWriter::Step(const FreeSlots& step) { return All(step.ranges.size()); }
 
 BatchResult MapWriter::Step(const WriteServices& step) {
+  for (const auto& [key, row] : step.rows) tables_.filter->Add(key);
   return tables_.services->Update(step.rows);
 }
 

@@ -30,6 +30,9 @@ class MapWriter {
   // that forgets affinity reads all of that map.
   WriteResult Write(const MapPlan& plan, MapState& state);
 
+  // Sets the filter's bits for rows that are in the maps, in case that somebody has cleared them.
+  void CoverByFilter(const MapRows& rows);
+
   // Drops what clients were bound to under the ids for which `drop` is true.
   template <typename Predicate>
   absl::Status ForgetAffinityOf(Predicate drop);

@@ -47,6 +47,7 @@ Reconciler::Reconciler(Setup setup, const Clock& clock, const ReconcilerOptions&
 
 absl::Status Reconciler::Start() {
   ASSIGN_OR_RETURN(MapRows rows, ReadMaps(setup_.tables));
+  writer_.CoverByFilter(rows);
   state_ = MapState::FromRows(setup_.tables.Limits(), std::move(rows), Now());
   // Whom clients were bound to under ids that no service has any more must not pass to the next
   // service with the id.
@@ -271,6 +272,7 @@ void Reconciler::Verify() {
                  std::string(rows.status().message()));
     return;
   }
+  writer_.CoverByFilter(*rows);
   MapState found = MapState::FromRows(setup_.tables.Limits(), *std::move(rows), Now());
   const std::size_t differences = state_->CountDifferences(found);
   if (differences == 0) return;

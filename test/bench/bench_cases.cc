@@ -228,6 +228,8 @@ absl::StatusOr<Measurement> CaseRunner::RunPromotion() {
   service.kind = abi::SL_FRONTEND_CLUSTER_IP;
   for (abi::slot_range& range : service.slots) range = {0, 1};
   const std::pair<abi::service_key, abi::service> row(testing::ServiceKey(spec), service);
+  kernel_.tables().filter().Add(row.first);
+  kernel_.counted_tables().filter().Add(row.first);
   RETURN_IF_ERROR(kernel_.tables().services.Update(std::span(&row, 1)).status);
   RETURN_IF_ERROR(kernel_.counted_tables().services.Update(std::span(&row, 1)).status);
   const End to{spec.address, 80};

@@ -114,8 +114,7 @@ absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
   config.node_address[abi::SL_FAMILY_V6] = MapAddress(kNodeV6);
   config.snat_port_min = 1024;
   config.snat_port_max = 65535;
-  const std::pair<std::uint32_t, abi::node_config> row(0, config);
-  RETURN_IF_ERROR(tables.config.Update(std::span(&row, 1)).status);
+  RETURN_IF_ERROR(tables.SetConfig(config));
 
   const std::uint32_t count = services_ * kBackendsPerService;
   std::vector<std::pair<std::uint32_t, abi::backend>> backends;
@@ -126,7 +125,10 @@ absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
                          .port = htons(kBackendPort),
                          .flags = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE,
                          .protocol = IPPROTO_TCP,
-                         .generation = 1}});
+                         .generation = 1,
+                         .service_id = i / kBackendsPerService + 1,
+                         .pad = 0}});
+    tables.filter().Add(backends.back().second);
     slots.push_back({i, {i + 1}});
   }
   RETURN_IF_ERROR(tables.backends.Update(backends).status);
@@ -149,6 +151,7 @@ absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
           service);
     }
   }
+  for (const auto& [key, service] : services) tables.filter().Add(key);
   return tables.services.Update(services).status;
 }
 

@@ -187,6 +187,7 @@ void DatapathTest::SetUp() {
   ZeroAll(tables().backends);
   ZeroAll(tables().backend_stats);
   ZeroAll(tables().opening);
+  tables().ClearFilter();
   SetConfig(DefaultConfig());
   writer_ = std::make_unique<DatapathWriter>(tables());
 }
@@ -204,8 +205,7 @@ abi::node_config DatapathTest::DefaultConfig() {
 }
 
 void DatapathTest::SetConfig(const abi::node_config& config) {
-  const std::pair<std::uint32_t, abi::node_config> row(0, config);
-  ASSERT_THAT(tables().config.Update(std::span(&row, 1)).status, IsOk());
+  ASSERT_THAT(tables().SetConfig(config), IsOk());
 }
 
 NetNs& DatapathTest::net() { return *SharedNode()->net; }

@@ -148,6 +148,19 @@ TEST_P(FlowTest, StampsTheTimeItWasSeen) {
   EXPECT_GE(FlowRow(ReplyKey())->last_seen, old + 50);
 }
 
+// Replies come to the address that the flow was opened with.
+TEST_P(FlowTest, SurvivesTheNodesChangeToAnotherAddress) {
+  Establish();
+  abi::node_config config = DefaultConfig();
+  config.node_address[abi::SL_FAMILY_V4] = MapAddress("192.0.2.77");
+  config.node_address[abi::SL_FAMILY_V6] = MapAddress("2001:db8:77::1");
+  config.snat_port_min = 1;
+  config.snat_port_max = 2;
+  SetConfig(config);
+  EXPECT_TRUE(Forward());
+  EXPECT_TRUE(Reply());
+}
+
 TEST_P(FlowTest, StaysWithItsBackendWhenTheServiceGetsOthers) {
   Establish();
   MoveServiceTo(addresses().remote2, kBackendPort);

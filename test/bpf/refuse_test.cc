@@ -66,6 +66,23 @@ TEST_P(ServiceTest, RejectsAPortThatTheServiceDoesNotHave) {
   ExpectDropped(kFromNet, Question(outside(), wrong), abi::SL_REASON_EXTERNAL_DENIED, 0);
 }
 
+// Without --service-cidr: the rows of the addresses themselves are enough.
+TEST_P(ServiceTest, RejectsAPortThatTheServiceDoesNotHaveAlsoOutsideOfTheRange) {
+  abi::node_config config = DefaultConfig();
+  for (abi::addr_range& range : config.service_range) range = {};
+  SetConfig(config);
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  ServiceSpec address = ClusterIp({});
+  address.port = 0;
+  address.protocol = 0;
+  address.kind = abi::SL_FRONTEND_ADDRESS;
+  address.id = 0;
+  SetService(address);
+  const End wrong{addresses().cluster_ip, 81};
+  ExpectRejected(kFromPod1, Question(pod(), wrong), abi::SL_REASON_NO_SUCH_PORT, 0);
+  ExpectDropped(kFromNet, Question(outside(), wrong), abi::SL_REASON_EXTERNAL_DENIED, 0);
+}
+
 TEST_P(ServiceTest, DropsAnAddressOfTheServiceRangeThatNoServiceHas) {
   const End nobody{addresses().unallocated, 80};
   ExpectDropped(kFromPod1, Question(pod(), nobody), abi::SL_REASON_NO_SUCH_SERVICE, 0);

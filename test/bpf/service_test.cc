@@ -37,6 +37,16 @@ TEST_P(ServiceTest, LeavesAloneWhatIsNoService) {
   EXPECT_EQ(AllDrops(), 0u);
 }
 
+TEST_P(ServiceTest, LeavesAloneWhatTheFilterDoesNotKnow) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  tables().ClearFilter();
+  abi::node_config config{};  // no range of services' addresses: nothing but the filter knows it
+  const std::pair<std::uint32_t, abi::node_config> row(0, config);
+  ASSERT_THAT(tables().config.Update(std::span(&row, 1)).status, IsOk());
+  EXPECT_TRUE(Untouched(kFromPod1, Question(pod(), cluster_ip())));
+  EXPECT_EQ(ServiceStats(kService).opened, 0u);
+}
+
 TEST_P(ServiceTest, EgressDoesNotTranslateTowardsAService) {
   SetService(ClusterIp({Backend(addresses().pod2, true)}));
   for (const Hook& hook : {kToPod1, kToNet}) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 
@@ -54,10 +55,25 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
                    (OpenTable<abi::fragment_key, abi::fragment>(object, names::kFragments)));
   ASSIGN_OR_RETURN(auto drops, (OpenTable<abi::drop_key, abi::drop_count>(object, names::kDrops)));
   ASSIGN_OR_RETURN(auto config, (OpenTable<U32, abi::node_config>(object, names::kConfig)));
+  const bpf_map* filter_map = bpf_object__find_map_by_name(&object, names::kFilter);
+  if (filter_map == nullptr) return absl::NotFoundError("no map sl_filter");
+  ASSIGN_OR_RETURN(Mapping filter, Mapping::Map(bpf_map__fd(filter_map),
+                                                sizeof(abi::filter_word) * abi::SL_FILTER_WORDS,
+                                                PROT_READ | PROT_WRITE, 0));
   return DatapathTables{std::move(services),  std::move(service_stats), std::move(source_ranges),
                         std::move(slots),     std::move(backends),      std::move(backend_stats),
                         std::move(affinity),  std::move(flows),         std::move(opening),
-                        std::move(fragments), std::move(drops),         std::move(config)};
+                        std::move(fragments), std::move(drops),         std::move(config),
+                        std::move(filter)};
+}
+
+void DatapathTables::ClearFilter() const {
+  std::memset(filter_memory.memory(), 0, sizeof(abi::filter_word) * abi::SL_FILTER_WORDS);
+}
+
+absl::Status DatapathTables::SetConfig(const abi::node_config& config_row) {
+  for (const abi::addr& address : config_row.node_address) filter().AddAddress(address);
+  return Put(config, 0u, config_row);
 }
 
 absl::StatusOr<std::uint32_t> DatapathWriter::AddBackend(const BackendSpec& spec) {
@@ -67,14 +83,15 @@ absl::StatusOr<std::uint32_t> DatapathWriter::AddBackend(const BackendSpec& spec
 }
 
 absl::Status DatapathWriter::SetBackend(std::uint32_t id, const BackendSpec& spec) {
-  return Put(tables_.backends, id,
-             abi::backend{.address = MapAddress(spec.address),
-                          .port = htons(spec.port),
-                          .flags = spec.flags,
-                          .protocol = spec.protocol,
-                          .generation = spec.generation,
-                          .service_id = 0,
-                          .pad = 0});
+  const abi::backend row{.address = MapAddress(spec.address),
+                         .port = htons(spec.port),
+                         .flags = spec.flags,
+                         .protocol = spec.protocol,
+                         .generation = spec.generation,
+                         .service_id = 0,
+                         .pad = 0};
+  tables_.filter().Add(row);
+  return Put(tables_.backends, id, row);
 }
 
 absl::StatusOr<abi::slot_range> DatapathWriter::WriteSlots(
@@ -100,6 +117,7 @@ absl::Status DatapathWriter::SetService(const ServiceSpec& spec) {
   row.slots[abi::SL_SCOPE_INTERNAL] = internal;
   row.slots[abi::SL_SCOPE_EXTERNAL] = external;
   row.affinity_s = spec.affinity_s;
+  tables_.filter().Add(ServiceKey(spec));
   return Put(tables_.services, ServiceKey(spec), row);
 }
 

@@ -16,8 +16,10 @@
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
 #include "maps/config.h"
+#include "maps/filter_array.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
+#include "maps/mapping.h"
 #include "maps/reason.h"
 #include "maps/service.h"
 
@@ -39,6 +41,16 @@ struct DatapathTables {
   BpfTable<abi::fragment_key, abi::fragment> fragments;
   BpfTable<abi::drop_key, abi::drop_count> drops;
   BpfTable<std::uint32_t, abi::node_config> config;
+  Mapping filter_memory;
+
+  // Valid as long as this is, also when it is moved.
+  FilterArray filter() const {
+    return FilterArray(std::span(static_cast<abi::filter_word*>(filter_memory.memory()),
+                                 std::size_t{abi::SL_FILTER_WORDS}));
+  }
+  void ClearFilter() const;
+  // Writes sl_config, and lets replies to its addresses through the filter.
+  absl::Status SetConfig(const abi::node_config& config_row);
 };
 
 struct BackendSpec {

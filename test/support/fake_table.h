@@ -132,13 +132,15 @@ struct FakeMaps {
         backend_stats("sl_be_stats", FakeKind::kArray, limits.backends, faults),
         affinity("sl_affinity", FakeKind::kHash, 1024, faults),
         slot_memory(limits.slots),
-        slots(slot_memory) {}
+        slots(slot_memory),
+        filter_memory(abi::SL_FILTER_WORDS),
+        filter(filter_memory) {}
   FakeMaps(const FakeMaps&) = delete;
   FakeMaps& operator=(const FakeMaps&) = delete;
 
   MapTables Tables() {
-    return {&services, &service_stats, &service_names, &source_ranges,
-            &backends, &backend_stats, &affinity,      &slots};
+    return {&services,      &service_stats, &service_names, &source_ranges, &backends,
+            &backend_stats, &affinity,      &slots,         &filter};
   }
 
   FakeFaults faults;
@@ -151,6 +153,8 @@ struct FakeMaps {
   FakeTable<abi::affinity_key, abi::affinity> affinity;
   std::vector<SlotArray::Cell> slot_memory;
   SlotArray slots;
+  std::vector<abi::filter_word> filter_memory;
+  FilterArray filter;
 };
 
 }  // namespace sluice::testing

@@ -42,6 +42,9 @@ class MapChecker {
   // wrong.
   std::string CheckSafe(const DesiredServices& before, const DesiredServices& after) const {
     for (const auto& [key, row] : maps_.services.rows()) {
+      if (!maps_.filter.Has(key.address, key.port, key.protocol)) {
+        return absl::StrCat(KeyText(key), ": the filter lets nothing to it");
+      }
       const std::optional<ServicePortName> name = NameOfId(row.id);
       if (!name) return absl::StrCat(KeyText(key), ": id ", row.id, " has no name");
       const std::vector<const DesiredService*> states = StatesOf(*name, before, after);
@@ -134,6 +137,10 @@ class MapChecker {
       if (id == 0 || row == maps_.backends.rows().end() || (row->second.flags & kNeed) != kNeed) {
         problem = absl::StrCat("slot ", range.offset + i, " leads to backend ", id,
                                ", which is not usable");
+        return targets;
+      }
+      if (!maps_.filter.Has(row->second.address, row->second.port, row->second.protocol)) {
+        problem = absl::StrCat("backend ", id, ": the filter lets no reply of it through");
         return targets;
       }
       if (row->second.service_id != service_id) {

@@ -124,6 +124,7 @@ absl::Status PinnedNode::WriteServices() {
     row.kind = static_cast<std::uint8_t>(spec.kind);
     row.slots[abi::SL_SCOPE_INTERNAL] = spec.slots;
     row.slots[abi::SL_SCOPE_EXTERNAL] = spec.slots;
+    maps_->filter().Add(key);
     RETURN_IF_ERROR(Put(maps_->services(), key, row));
   }
   abi::node_config config{};
