@@ -154,7 +154,7 @@ TEST_F(MapSetTest, RefusesMapOfAnotherShapeWithItsNameAndBothShapes) {
   EXPECT_THAT(MapSet::OpenPinned((*folder)->path()),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("map sl_backends: expected type 2, keys of 4 and values of "
-                                       "24 bytes"),
+                                       "32 bytes"),
                              HasSubstr("found type 2, keys of 4 and values of 40 bytes"),
                              HasSubstr((*folder)->path()))));
 }
