@@ -71,7 +71,7 @@ absl::StatusOr<std::string> ServerOfEnvironment(const Environment& environment) 
 absl::Status CheckServer(std::string& server, const std::string& source) {
   absl::StripAsciiWhitespace(&server);
   if (!absl::StrContains(server, "://")) server = "https://" + server;
-  while (absl::EndsWith(server, "/")) server.pop_back();
+  while (absl::EndsWith(server, "/") && !absl::EndsWith(server, "://")) server.pop_back();
   absl::string_view rest = server;
   const bool known =
       absl::ConsumePrefix(&rest, "https://") || absl::ConsumePrefix(&rest, "http://");
