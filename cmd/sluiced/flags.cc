@@ -5,29 +5,38 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
+#include <fstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include <CLI/CLI.hpp>
 
+#include "cmd/sluiced/kube_proxy_flags.h"
+#include "control/agent/version.h"
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "control/config/apply_config.h"
 
 namespace sluice {
 namespace {
+
+constexpr int kDebugVerbosity = 4;  // of kube-proxy's -v: "debug level"
 
 // Values as they are written, before they are judged.
 struct FlagTexts {
   std::string cgroup;
   std::string uplinks;
   std::string pod_interfaces;
-  std::string cluster_cidr;
   std::string service_cidr;
-  std::string node_port_addresses;
   std::string attach = "auto";
   std::string snat_ports = "20000-29999";
   std::string tcp_established = "2h13m20s";
@@ -38,10 +47,9 @@ struct FlagTexts {
 
 void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
   app.add_option("--manifests", options.manifests,
-                 "File or folder of Kubernetes manifests to follow")
+                 "File or folder of Kubernetes manifests to follow, in place of the API. Without "
+                 "this and --kubeconfig, in a Pod the API is followed by its service account")
       ->capture_default_str();
-  app.add_option("--hostname-override", options.node_name,
-                 "Name of this node's Node object (default: the host name)");
   app.add_option("--bpffs", options.bpffs, "Folder of the pins, on a BPF file system")
       ->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "Folder for the lock, the socket and records")
@@ -59,14 +67,9 @@ void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
 }
 
 void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
-  app.add_option("--cluster-cidr", texts.cluster_cidr,
-                 "Ranges of pods' addresses: such an address is never taken for the node's");
   app.add_option("--service-cidr", texts.service_cidr,
                  "Range of ClusterIPs, one a family: given out in file mode; addresses inside that "
                  "are no service's are dropped");
-  app.add_option("--nodeport-addresses", texts.node_port_addresses,
-                 "Node addresses that serve NodePorts: CIDRs, or \"primary\" (default: those of "
-                 "the Node object, else primary)");
   app.add_flag("--allow-external-cluster-ip", options.allow_external_cluster_ip,
                "Serve ClusterIPs to the network too");
   app.add_flag("--force-node-ports", options.force_node_ports,
@@ -74,14 +77,12 @@ void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
   app.add_option("--snat-ports", texts.snat_ports,
                  "Source ports for packets to backends on other nodes, MIN-MAX")
       ->capture_default_str();
-  app.add_option("--healthz-bind-address", options.healthz_address,
-                 "Address and port of /healthz and /livez; empty: none")
+  app.add_option("--metrics-backends", options.metrics_backends,
+                 "Endpoints that have metrics of their own, those with the lowest ids; others are "
+                 "only counted")
       ->capture_default_str();
-  app.add_option("--metrics-bind-address", options.metrics_address,
-                 "Address and port of /metrics; empty: none")
-      ->capture_default_str();
-  app.add_flag("--bind-address-hard-fail", options.bind_address_hard_fail,
-               "End when one of these ports is in use");
+  app.add_flag("!--no-health-keeper", options.health_keeper,
+               "Start no process that answers health checks while sluiced restarts");
 }
 
 void AddLimitFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
@@ -128,6 +129,8 @@ absl::Status CheckCgroup(const std::string& path) {
 
 // As kube-proxy takes it: trimmed, in lower case, as the names of Node objects are.
 absl::StatusOr<std::string> NodeName(std::string name) {
+  const char* from_pod = std::getenv("NODE_NAME");
+  if (name.empty() && from_pod != nullptr) name = from_pod;
   if (name.empty()) {
     std::array<char, 256> buffer{};
     if (::gethostname(buffer.data(), buffer.size() - 1) != 0) return ErrnoStatus(errno, "hostname");
@@ -141,20 +144,31 @@ absl::StatusOr<std::string> NodeName(std::string name) {
   return name;
 }
 
+// Manifests, or the Kubernetes API: what is named; else the API when this runs in a Pod.
+absl::Status ChooseSource(const CLI::App& app, const KubeProxyFlags& flags,
+                          const KubeProxyConfig& config, AgentOptions& options) {
+  const bool manifests = app.count("--manifests") != 0;
+  if (manifests && (app.count("--kubeconfig") != 0 || !flags.master.empty())) {
+    return absl::InvalidArgumentError(
+        "--manifests and --kubeconfig or --master exclude each other");
+  }
+  if (manifests) return absl::OkStatus();
+  const bool named = config.Has("clientConnection.kubeconfig") || !flags.master.empty();
+  const bool in_pod = std::getenv("KUBERNETES_SERVICE_HOST") != nullptr &&
+                      ::access(kServiceAccountFolder, F_OK) == 0;
+  if (!named && !in_pod) return absl::OkStatus();
+  options.kube.emplace();
+  options.kube->masters = absl::StrSplit(flags.master, ',', absl::SkipWhitespace());
+  return absl::OkStatus();
+}
+
 absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   RETURN_IF_ERROR(CheckCgroup(texts.cgroup));
-  ASSIGN_OR_RETURN(options.node_name, NodeName(options.node_name));
   options.interfaces.uplinks = SplitPatterns(texts.uplinks);
   options.interfaces.pod_interfaces = SplitPatterns(texts.pod_interfaces);
-  const auto cluster = ParseCidrs(texts.cluster_cidr);
-  RETURN_IF_ERROR(Annotate(cluster.status(), "--cluster-cidr"));
-  options.interfaces.cluster_cidrs = *cluster;
   const auto service = ParseCidrs(texts.service_cidr);
   RETURN_IF_ERROR(Annotate(service.status(), "--service-cidr"));
   options.service_cidrs = *service;
-  const auto node_ports = ParseNodePortFlag(texts.node_port_addresses);
-  RETURN_IF_ERROR(Annotate(node_ports.status(), "--nodeport-addresses"));
-  options.node_port_addresses = *node_ports;
   if (texts.attach != "auto") {
     options.attach = texts.attach == "tcx" ? AttachMode::kTcx : AttachMode::kClsact;
   }
@@ -170,30 +184,72 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   return CheckSizes(options.sizes);
 }
 
+absl::Status WriteConfig(const KubeProxyConfig& config, const std::string& path) {
+  errno = 0;
+  std::ofstream file(path, std::ios::trunc);
+  file << config.FileText();
+  file.close();
+  return file.good() ? absl::OkStatus() : ErrnoStatus(errno != 0 ? errno : EIO, path);
+}
+
+// kube-proxy's part of the flags, after ours: what it does not say is left as it is.
+absl::Status TakeKubeProxyPart(const CLI::App& app, const KubeProxyFlags& texts,
+                               SluicedFlags& flags) {
+  ASSIGN_OR_RETURN(KubeProxyConfig said, TakeKubeProxyFlags(app, texts));
+  ASSIGN_OR_RETURN(ResolvedConfig resolved, ResolveConfig(std::move(said), texts.config));
+  const KubeProxyConfig& config = resolved.config;
+  RETURN_IF_ERROR(ChooseSource(app, texts, config, flags.options));
+  RETURN_IF_ERROR(ApplyConfig(config, flags.options));
+  ASSIGN_OR_RETURN(flags.options.node_name, NodeName(flags.options.node_name));
+  if (config.Has("oomScoreAdj")) {
+    flags.oom_score_adj = static_cast<int>(config.Integer("oomScoreAdj"));
+  }
+  flags.verbose |= config.Integer("logging.verbosity") >= kDebugVerbosity;
+  flags.config_file = texts.config;
+  flags.config_text = std::move(resolved.file_text);
+  flags.warnings = std::move(resolved.warnings);
+  if (!texts.write_config_to.empty()) {
+    RETURN_IF_ERROR(Annotate(WriteConfig(config, texts.write_config_to), "--write-config-to"));
+    flags.exit_code = 0;
+  }
+  if (texts.init_only) flags.exit_code = 0;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<SluicedFlags> ParseFlags(int argc, const char* const* argv) {
   SluicedFlags flags;
   FlagTexts texts;
+  KubeProxyFlags kube_proxy;
   CLI::App app("Balances Kubernetes services in the kernel of this node.", "sluiced");
   // A flag given twice has its last value, so that a script may add to a list of flags.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   AddNodeFlags(app, flags.options, texts);
   AddServiceFlags(app, flags.options, texts);
   AddLimitFlags(app, flags.options, texts);
+  AddKubeProxyFlags(app, kube_proxy);
   app.add_flag("--cleanup", flags.cleanup,
                "Remove every program, link, pin and sysctl that sluiced has set, and end");
   app.add_flag("--cleanup-kube-proxy", flags.cleanup_kube_proxy,
                "Remove the rules that a kube-proxy has left in this network namespace, and end; "
                "refused while one runs");
   app.add_flag("-v,--verbose", flags.verbose, "Log sampled drops and other details");
+  app.add_option("--keep-health", flags.keep_health,
+                 "Be the process that answers health checks while sluiced restarts: \"forever\", "
+                 "beside it, or \"once\"")
+      ->check(CLI::IsMember({"forever", "once"}));
+  app.set_version_flag("--version", absl::StrCat("sluice ", kVersion));
+  std::vector<std::string> arguments = NormalArguments(argc, argv);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
     flags.exit_code = app.exit(error);
     return flags;
   }
   RETURN_IF_ERROR(Judge(texts, flags.options));
+  RETURN_IF_ERROR(TakeKubeProxyPart(app, kube_proxy, flags));
   return flags;
 }
 

@@ -12,7 +12,10 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -27,6 +30,8 @@
 #include "control/base/errno_status.h"
 #include "control/base/event_loop.h"
 #include "control/base/status_macros.h"
+#include "control/config/config_watch.h"
+#include "control/health/health_keeper.h"
 #include "control/takeover/command.h"
 #include "control/takeover/takeover.h"
 
@@ -81,7 +86,17 @@ absl::StatusOr<UniqueFd> TakeSignals() {
   return fd;
 }
 
-absl::Status Run(const AgentOptions& options) {
+// What --oom-score-adj asks for; a node is not left without a proxy because it may not be done.
+void SetOomScore(int score) {
+  std::ofstream file("/proc/self/oom_score_adj");
+  file << score << std::flush;
+  if (!file.good()) spdlog::warn("--oom-score-adj {}: {}", score, std::strerror(errno));
+}
+
+absl::Status Run(const SluicedFlags& flags) {
+  const AgentOptions& options = flags.options;
+  for (const std::string& warning : flags.warnings) spdlog::warn("{}", warning);
+  if (flags.oom_score_adj) SetOomScore(*flags.oom_score_adj);
   ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(options.state_dir));
   ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
   ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
@@ -97,6 +112,14 @@ absl::Status Run(const AgentOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Agent> agent,
                    Agent::Create(options, *loop, clock, Log, on_ready));
   RETURN_IF_ERROR(agent->Start());
+  std::optional<ConfigWatch> config;
+  if (!flags.config_file.empty()) {
+    config.emplace(flags.config_file, flags.config_text, *loop, [&] {
+      spdlog::info("{} has changed: ending, to be started again with it", flags.config_file);
+      Notify("STOPPING=1");
+      loop->Stop();
+    });
+  }
   loop->Run();
   spdlog::info("stopped; the datapath goes on");
   return absl::OkStatus();
@@ -125,10 +148,16 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (flags->exit_code >= 0) return flags->exit_code;
+  if (!flags->keep_health.empty()) {
+    const absl::Status kept = RunHealthKeeper(
+        {.state_dir = flags->options.state_dir, .once = flags->keep_health == "once"});
+    if (!kept.ok()) std::fprintf(stderr, "sluiced: %s\n", std::string(kept.message()).c_str());
+    return kept.ok() ? 0 : 1;
+  }
   SetUpLogging(flags->verbose);
   const absl::Status status = flags->cleanup_kube_proxy ? CleanUpKubeProxy()
                               : flags->cleanup          ? CleanUp(flags->options)
-                                                        : Run(flags->options);
+                                                        : Run(*flags);
   if (status.ok()) return 0;
   spdlog::critical("{}", std::string(status.message()));
   return 1;

@@ -36,7 +36,7 @@ struct AgentOptions {
   bool bind_address_hard_fail = false;
   std::size_t metrics_backends = 0;  // that have metrics of their own
   std::string configz = "{}";        // what /configz shows
-  bool health_keeper = false;        // health sockets outlive the agent by ten seconds
+  bool health_keeper = true;        // health sockets outlive the agent by ten seconds
 };
 
 }  // namespace sluice
