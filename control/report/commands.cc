@@ -63,6 +63,8 @@ absl::Status ListFlows(const Session& session, const FlowFilter& filter, const C
   ASSIGN_OR_RETURN(PinnedState state, ReadPinnedState(maps));
   RETURN_IF_ERROR(ReadOpening(maps.opening(), state));
   RETURN_IF_ERROR(ReadFlows(maps.flows(), state));
+  // It has nothing to say about flows; but that it does not run matters: nobody sweeps them then.
+  session.AskAgent();
   const auto flows = BuildFlowReports(state, filter, clock.MonotonicNs());
   session.Print(FlowsToJson(flows), FlowsToTable(flows));
   return absl::OkStatus();

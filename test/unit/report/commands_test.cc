@@ -168,6 +168,7 @@ TEST_F(CommandsTest, ConntrackListsAndFlushesWhatMatches) {
   const absl::Cleanup clean = [&] { DeleteFlows(); };
   EXPECT_EQ(RunConntrackList(Open(), {"default/web", "203.0.113.1:8080"}, clock), kExitOk);
   EXPECT_EQ(Output().size(), 2u);
+  EXPECT_THAT(err_.str(), HasSubstr("no agent listens on"));
   EXPECT_EQ(RunConntrackList(Open(), {"", "203.0.113.2"}, clock), kExitOk);
   EXPECT_EQ(Output().size(), 0u);
   EXPECT_EQ(RunConntrackFlush(Open(), {"kube-system/dns", ""}), kExitOk);
