@@ -234,6 +234,9 @@ absl::StatusOr<SluicedFlags> ParseFlags(int argc, const char* const* argv) {
   app.add_flag("--cleanup-kube-proxy", flags.cleanup_kube_proxy,
                "Remove the rules that a kube-proxy has left in this network namespace, and end; "
                "refused while one runs");
+  app.add_flag("--drain", flags.drain,
+               "Serve no new connections, keep those that are open, and end when none is left: the "
+               "way back to another proxy");
   app.add_flag("-v,--verbose", flags.verbose, "Log sampled drops and other details");
   app.add_option("--keep-health", flags.keep_health,
                  "Be the process that answers health checks while sluiced restarts: \"forever\", "

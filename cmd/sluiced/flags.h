@@ -16,6 +16,7 @@ struct SluicedFlags {
   AgentOptions options;
   bool cleanup = false;
   bool cleanup_kube_proxy = false;
+  bool drain = false;
   bool verbose = false;
   // --keep-health: "forever" or "once"; empty: this is not the keeper. See
   // control/health/DESIGN.md.

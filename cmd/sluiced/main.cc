@@ -31,8 +31,10 @@
 #include "control/base/event_loop.h"
 #include "control/base/status_macros.h"
 #include "control/config/config_watch.h"
+#include "control/datapath/loader.h"
 #include "control/health/health_keeper.h"
 #include "control/takeover/command.h"
+#include "control/takeover/drain.h"
 #include "control/takeover/takeover.h"
 
 namespace sluice {
@@ -130,6 +132,27 @@ absl::Status CleanUp(const AgentOptions& options) {
   return CleanUpNode(options.bpffs, options.state_dir);
 }
 
+// Until no connection is left, or a signal comes.
+absl::Status DrainNode(const AgentOptions& options) {
+  ASSIGN_OR_RETURN(const StateLock lock, StateLock::Take(options.state_dir));
+  ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
+  ASSIGN_OR_RETURN(const std::unique_ptr<EventLoop> loop, EventLoop::Create());
+  RETURN_IF_ERROR(loop->Watch(signals.get(), EPOLLIN, [&loop](std::uint32_t) { loop->Stop(); }));
+  const SystemClock clock;
+  absl::Status status;
+  const auto on_progress = [&](const absl::StatusOr<std::uint64_t>& connections) {
+    status = connections.status();
+    if (status.ok()) spdlog::info("connections that are still open: {}", *connections);
+    if (!status.ok() || *connections == 0) loop->Stop();
+  };
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Drain> drain,
+      Drain::Start(PinFolder(options.bpffs), *loop, clock, options.timeouts, on_progress));
+  spdlog::info("{} frontends are served no longer", drain->frontends());
+  loop->Run();
+  return status;
+}
+
 // Beside a running agent: it shares nothing with it.
 absl::Status CleanUpKubeProxy() {
   SystemCommandRunner runner;
@@ -156,6 +179,7 @@ int Main(int argc, char** argv) {
   }
   SetUpLogging(flags->verbose);
   const absl::Status status = flags->cleanup_kube_proxy ? CleanUpKubeProxy()
+                              : flags->drain            ? DrainNode(flags->options)
                               : flags->cleanup          ? CleanUp(flags->options)
                                                         : Run(*flags);
   if (status.ok()) return 0;
