@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The API server is killed and comes back while requests run: none fails, the status says since when
+# it is away, and what changed in between is taken in.
+# shellcheck source=api.sh
+source "$(dirname "${BASH_SOURCE[0]}")/api.sh"
+
+open_api_cluster
+cluster_serve a1 a2 b1
+api_nodes
+usual_manifests a1 b1 "$DUAL"
+api_apply
+api_agent node-a
+in_force
+
+load_start pod a2 $WEB4:80 "[$WEB6]:80" --concurrency 2
+load_start outside client "${CLUSTER_V4[node-a]}:30080" --concurrency 2
+load_start udp a2 $ECHO4:53 --protocol udp --concurrency 1
+load_some_more pod outside udp
+
+step 'the API server is killed'
+api_kill
+says_away() {
+  (cluster_ctl node-a status 2>&1 || true) | grep -qE "$API_HOST:6443"
+}
+eventually 'the status names the server that is away' says_away
+load_some_more pod outside udp
+
+step 'the agent starts again without an API server'
+cluster_kill sluiced-node-a
+api_agent_start node-a
+load_some_more pod outside udp
+
+step 'the API server comes back'
+api_restart
+in_force
+load_some_more pod outside udp
+for name in pod outside udp; do
+  load_stop_without_failure "$name"
+done
+
+step 'and is followed again'
+web_on a2
+api_apply
+in_force
+spread a1 $WEB4 80 100 a2
+says_nothing_away() { ! says_away; }
+eventually 'the status is good again' says_nothing_away
