@@ -11,7 +11,6 @@ absl::Status Garbage() { return absl::DataLossError("what the server sends is no
 }  // namespace
 
 absl::Status JsonSplitter::Add(std::string_view bytes) {
-  if (state_ == State::kBefore && form_ == Form::kValues) state_ = State::kBetween;
   for (const char c : bytes) {
     if (state_ == State::kValue) {
       bool ended = false;

@@ -22,7 +22,10 @@ class JsonSplitter {
                                              std::uint64_t size)>;
 
   JsonSplitter(Form form, std::size_t max_bytes, OnValue on_value)
-      : form_(form), max_bytes_(max_bytes), on_value_(std::move(on_value)) {}
+      : form_(form),
+        max_bytes_(max_bytes),
+        on_value_(std::move(on_value)),
+        state_(form == Form::kValues ? State::kBetween : State::kBefore) {}
 
   // The next bytes, cut anywhere. Errors: DATA_LOSS for what cannot be cut; `on_value`'s.
   absl::Status Add(std::string_view bytes);
@@ -43,7 +46,7 @@ class JsonSplitter {
   Form form_;
   std::size_t max_bytes_;
   OnValue on_value_;
-  State state_ = State::kBefore;
+  State state_;
   State after_ = State::kBefore;  // the value
   std::string key_;
   std::string text_;

@@ -242,6 +242,7 @@ void KubeReflector::FinishList(const std::string& version) {
   status_.synced = true;
   status_.absent = false;
   answered_at_ = clock_.Now();  // the watch begins
+  saw_event_ = false;
   Recover(Cure::kList);
 }
 

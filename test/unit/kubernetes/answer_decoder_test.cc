@@ -263,6 +263,13 @@ TEST(AnswerDecoderTest, JsonWatchesAreReadLineByLine) {
   }
 }
 
+TEST(AnswerDecoderTest, AWatchMayEndBeforeItSaidAnything) {
+  EXPECT_THAT(DecodeWatch<model::Service>("").status, IsOk());
+  EXPECT_THAT(Decode<model::Service>(kJson, AnswerForm::kWatch, "").status, IsOk());
+  EXPECT_FALSE(DecodeList<model::Service>("").status.ok());
+  EXPECT_FALSE(Decode<model::Service>(kJson, AnswerForm::kList, "").status.ok());
+}
+
 TEST(AnswerDecoderTest, AnotherKindIsRefused) {
   const auto list = DecodeList<model::Node>(ReadRecorded("services.list.pb"));
   EXPECT_TRUE(absl::IsUnknown(list.status));

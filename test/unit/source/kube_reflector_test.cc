@@ -181,6 +181,9 @@ TEST_F(KubeReflectorTest, PagesThatExpireAreReadInOne) {
   // `a` was in a list that was not finished; in the one that was, it is not.
   EXPECT_THAT(said_, ElementsAre("set a", "set b", "delete a"));
   EXPECT_EQ(Asked(), "watch 20");
+  // The next list is tried by pages again.
+  Answer(Error(410));
+  EXPECT_EQ(Asked(), "page");
 }
 
 TEST_F(KubeReflectorTest, AListThatIsNotFinishedDeletesNothing) {
@@ -271,6 +274,24 @@ TEST_F(KubeReflectorTest, WaitsAsLongAsTheServerAsksWithinLimits) {
   EXPECT_LE(step_.wait, absl::Minutes(6));
 }
 
+TEST_F(KubeReflectorTest, AskingForLessThanIsWaitedAnywayChangesNothing) {
+  Make();
+  for (int i = 0; i < 9; ++i) Break();
+  Refuse(429, absl::StatusCode::kResourceExhausted, absl::Milliseconds(1));
+  EXPECT_GE(step_.wait, options_.retry_max / 2);
+}
+
+TEST_F(KubeReflectorTest, ExpiryAfterAGoodEventIsTheFirstAgain) {
+  MakeWatching();
+  for (int version = 20; version < 60; version += 10) {
+    Answer(Error(410));
+    EXPECT_EQ(step_.wait, absl::ZeroDuration());
+    EXPECT_THAT(status().error, IsEmpty());
+    Head();
+    EXPECT_TRUE(Body(InitialEnd(absl::StrCat(version)) + Bookmark(absl::StrCat(version + 1))).ok());
+  }
+}
+
 TEST_F(KubeReflectorTest, ErrorEventsOtherThanExpiryMeanANewListLater) {
   MakeWatching();
   Answer(Error(500));
@@ -320,6 +341,88 @@ TEST_F(KubeReflectorTest, AListFromThePastIsBelievedOnlyWhenItIsRepeated) {
   EXPECT_TRUE(Body(Event("ADDED", "a", 4) + InitialEnd("9")).ok());
   EXPECT_THAT(said_, ElementsAre("set a", "delete b"));
   EXPECT_EQ(status().version, "9");
+}
+
+TEST_F(KubeReflectorTest, OlderListsThatAreNotInARowAreRefusedEachTime) {
+  MakeWatching();
+  Answer(Error(410));
+  for (int i = 0; i < 2; ++i) {
+    Answer(InitialEnd("9"));
+    Answer(InitialEnd("9"));
+    Head();
+    EXPECT_TRUE(Body(Event("ADDED", "a", 5) + Event("ADDED", "b", 6) + InitialEnd("10")).ok());
+    Answer(Error(410));
+  }
+  Answer(InitialEnd("9"));
+  EXPECT_EQ(status().version, "10");
+}
+
+TEST_F(KubeReflectorTest, AListByPagesFromThePastIsRefusedBeforeItsObjects) {
+  Make();
+  Refuse(422, absl::StatusCode::kInvalidArgument);
+  Answer(List("10", "", {}));
+  Answer(Error(410));
+  Answer(List("9", "", {}));
+  EXPECT_THAT(status().error, HasSubstr("the server sends version 9, though 10"));
+  EXPECT_EQ(Asked(), "page");
+}
+
+TEST_F(KubeReflectorTest, EachEventIsThePastOfTheNext) {
+  MakeWatching();
+  Answer(Event("MODIFIED", "a", 12) + Event("MODIFIED", "b", 11));
+  EXPECT_THAT(status().error, HasSubstr("though 12 was seen before"));
+  EXPECT_THAT(said_, ElementsAre("set a"));
+}
+
+TEST_F(KubeReflectorTest, AnObjectThatWasSkippedIsNotDeleted) {
+  MakeWatching();
+  Answer(Error(410));
+  Head();
+  EXPECT_TRUE(Body(Event("ADDED", "b", 6)).ok());
+  EXPECT_TRUE(reflector_->OnOversize("d", "a", kMaxObjectBytes + 1).ok());
+  EXPECT_TRUE(Body(InitialEnd("11")).ok());
+  EXPECT_THAT(said_, ElementsAre("set b", "skip a"));
+  // Nor is any, if it cannot be told which that was.
+  Answer(Error(410));
+  Head();
+  EXPECT_TRUE(reflector_->OnOversize("", "", kMaxObjectBytes + 1).ok());
+  EXPECT_TRUE(Body(InitialEnd("12")).ok());
+  EXPECT_THAT(said_, ElementsAre("set b", "skip a", "skip "));
+  // But a list that holds all tells again what is gone.
+  said_.clear();
+  Answer(Error(410));
+  Head();
+  EXPECT_TRUE(Body(Event("ADDED", "a", 5) + InitialEnd("13")).ok());
+  EXPECT_THAT(said_, ElementsAre("set a", "delete b"));
+}
+
+TEST_F(KubeReflectorTest, AKindThatComesLaterIsThere) {
+  Make(/*optional=*/true);
+  Refuse(404, absl::StatusCode::kNotFound);
+  Head();
+  EXPECT_TRUE(Body(InitialEnd("10")).ok());
+  EXPECT_FALSE(status().absent);
+  EXPECT_TRUE(status().synced);
+}
+
+TEST_F(KubeReflectorTest, AWatchIsAsOldAsItsListIsWhole) {
+  Make();
+  Head();
+  EXPECT_TRUE(Body(Event("ADDED", "a", 5)).ok());
+  clock_.Advance(absl::Minutes(1));
+  EXPECT_TRUE(Body(InitialEnd("10")).ok());
+  End(absl::OkStatus());
+  EXPECT_GT(step_.wait, absl::ZeroDuration());
+}
+
+TEST_F(KubeReflectorTest, AWatchThatEndsWellIsASuccess) {
+  MakeWatching();
+  for (int i = 0; i < 5; ++i) Break();
+  Head();
+  clock_.Advance(absl::Minutes(5));
+  End(absl::OkStatus());
+  Break();
+  EXPECT_LE(step_.wait, options_.retry_min);
 }
 
 TEST_F(KubeReflectorTest, VersionsThatAreNoNumbersAreNotCompared) {
