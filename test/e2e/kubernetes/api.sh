@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An API server for the cluster of ../cluster.sh, at 198.51.100.1:6443 of the router, and agents that
-# follow it; to be sourced by the tests of this folder, which then run against either of
+# An API server for the cluster of ../cluster.sh, at 198.51.100.1:6443 of the router, and agents
+# that follow it; to be sourced by the tests of this folder, which then run against either of
 #
 #   API=fake  the API server for tests (test/support/fake_api_server.h); what is not set otherwise
 #   API=real  kube-apiserver with etcd out of $KUBEBUILDER_ASSETS, objects by its kubectl
@@ -135,7 +135,7 @@ api_start_real() {
     --service-account-issuer https://kubernetes.default.svc \
     --service-account-key-file "$pki/sa.key" --service-account-signing-key-file "$pki/sa.key" \
     --service-cluster-ip-range 10.96.0.0/16,fd00:10:96::/112 --authorization-mode RBAC \
-    --disable-admission-plugins ServiceAccount --shutdown-delay-duration 0s
+    --disable-admission-plugins ServiceAccount --shutdown-delay-duration 0s --allow-privileged
   until [[ $(api_get /readyz 2>/dev/null) == ok ]]; do
     if ((--tries == 0)) || ! cluster_alive api; then
       fail "kube-apiserver: $(tail -n 5 "$CLUSTER_DIR/api.log")"
@@ -189,10 +189,15 @@ api_nodes() {
   api_apply
   [[ $API == real ]] || return 0
   for node in node-a node-b; do
-    kubectl patch node $node --subresource status --type merge --patch \
-      "{\"status\": {\"addresses\": [{\"type\": \"InternalIP\", \"address\": \"${CLUSTER_V4[$node]}\"},
-         {\"type\": \"InternalIP\", \"address\": \"${CLUSTER_V6[$node]}\"}]}}"
+    kubectl patch node $node --subresource status --type merge --patch "$(api_addresses $node)"
   done
+}
+
+api_addresses() {
+  cat <<JSON
+{"status": {"addresses": [{"type": "InternalIP", "address": "${CLUSTER_V4[$1]}"},
+                          {"type": "InternalIP", "address": "${CLUSTER_V6[$1]}"}]}}
+JSON
 }
 
 # api_agent <node> [flags]: an agent that follows the API, in force when this returns.
@@ -224,7 +229,7 @@ api_truth_holds() {
 in_force() {
   local tries=100
   until api_truth_holds node-a >"$CLUSTER_DIR/truth.log" 2>&1; do
-    ((--tries > 0)) || fail "the agent and the API do not agree: $(tail -n 8 "$CLUSTER_DIR/truth.log")"
+    ((--tries > 0)) || fail "the agent differs from the API: $(tail -n 8 "$CLUSTER_DIR/truth.log")"
     sleep 0.1
   done
 }

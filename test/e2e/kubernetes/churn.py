@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""churn.py FOLDER ROUND COUNT: changes manifests of FOLDER, COUNT objects of them, the same ones for
-the same ROUND: creates, changes and deletes Services and EndpointSlices. Prints how many changed."""
+"""churn.py FOLDER ROUND COUNT: changes manifests of FOLDER, COUNT objects of them, the same ones
+for the same ROUND: creates, changes and deletes Services and EndpointSlices. Prints how many."""
 import json
 import os
 import random

@@ -39,9 +39,9 @@ spread client "${CLUSTER_V4[node-a]}" 30081 200 a2,b2
 expect_match 'the old node port' "$(probe client "${CLUSTER_V4[node-a]}" 30080)" '^refused'
 
 step 'a label hides it from us'
-{ service web NodePort TCP 81 30081 $WEB4 $WEB6 "$DUAL" |
-  sed 's/namespace: default}/namespace: default, labels: {service.kubernetes.io\/service-proxy-name: x}}/'; } |
-  manifest web.yaml
+label='labels: {service.kubernetes.io/service-proxy-name: x}'
+service web NodePort TCP 81 30081 $WEB4 $WEB6 "$DUAL" |
+  sed "s|namespace: default}|namespace: default, $label}|" | manifest web.yaml
 api_apply
 in_force
 expect_equal 'services' "$(cluster_ctl node-a -o json service list |
