@@ -9,7 +9,7 @@ namespace {
 constexpr std::array<const char*, kIpFamilies> kFamilies = {"IPv4", "IPv6"};
 
 double Seconds(absl::Time time) {
-  return time == absl::InfinitePast() ? 0 : absl::ToDoubleSeconds(time - absl::UnixEpoch());
+  return time == absl::InfinitePast() ? 0 : static_cast<double>(absl::ToUnixMicros(time)) / 1e6;
 }
 
 // A round writes both families at once: each is told of it.

@@ -66,8 +66,14 @@ void Emit(const Json& json, YAML::Emitter& out) {
     out << YAML::EndSeq;
   } else if (json.is_string()) {
     out << YAML::DoubleQuoted << json.get<std::string>();
+  } else if (json.is_boolean()) {
+    out << json.get<bool>();
+  } else if (json.is_null()) {
+    out << YAML::Null;
+  } else if (json.is_number_integer()) {
+    out << json.get<std::int64_t>();
   } else {
-    out << json.dump();
+    out << json.get<double>();
   }
 }
 

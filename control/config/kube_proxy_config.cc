@@ -18,6 +18,7 @@ namespace sluice {
 namespace {
 
 constexpr char kKind[] = "KubeProxyConfiguration";
+constexpr int kMaxDepth = 8;  // of values that are not looked into
 constexpr char kApiVersion[] = "kubeproxy.config.k8s.io/v1alpha1";
 
 const char* KindName(FieldKind kind) {
@@ -87,6 +88,8 @@ bool IsZero(FieldKind kind, const std::vector<std::string>& items) {
       return absl::SimpleAtod(text, &number) && number == 0;
     case FieldKind::kDuration:
       return absl::ParseDuration(text, &duration) && duration == absl::ZeroDuration();
+    case FieldKind::kAnything:
+      return text.empty() || text == "0" || text == "0s" || text == "false";
     default:
       return text.empty();
   }
@@ -129,6 +132,17 @@ class ConfigReader {
     return node && node.IsScalar() ? node.Scalar() : "";
   }
 
+  // Whether there is nothing but null, empty texts and zeros, as kubeadm writes them.
+  static bool SaysNothing(const YAML::Node& node, int depth) {
+    if (node.IsNull()) return true;
+    if (node.IsScalar()) return IsZero(FieldKind::kAnything, {node.Scalar()});
+    if (depth == kMaxDepth) return false;
+    for (const auto& entry : node) {
+      if (!SaysNothing(node.IsMap() ? entry.second : entry, depth + 1)) return false;
+    }
+    return true;
+  }
+
   std::string At(const YAML::Node& node) const {
     return absl::StrCat(name_, ":", node.Mark().line + 1);
   }
@@ -165,7 +179,7 @@ class ConfigReader {
     const absl::Status bad = Bad(value, absl::StrCat(path, " is not ", KindName(field.kind)));
     std::vector<std::string> items;
     if (field.kind == FieldKind::kAnything && !value.IsScalar()) {
-      if (value.size() == 0) return absl::OkStatus();
+      if (SaysNothing(value, 0)) return absl::OkStatus();
       items = {"{...}"};
     } else if (field.kind == FieldKind::kBoolMap) {
       if (!value.IsMap()) return bad;

@@ -73,7 +73,8 @@ slices lb TCP 8080 a1 b1 | manifest lb-endpoints.yaml
 cluster_agent node-a "$MANIFESTS" --metrics-backends 3
 
 step 'health, as kube-proxy says it'
-expect_match /healthz "$(ask 127.0.0.1:10256 /healthz)" '^200 .*"nodeEligible": true.*"healthy": true'
+expect_match /healthz "$(ask 127.0.0.1:10256 /healthz)" \
+  '^200 .*"nodeEligible": true.*"healthy": true'
 expect_match 'over IPv6' "$(ask '[::1]:10256' /livez)" '^200 .*"IPv6": \{ "lastUpdated"'
 expect_match 'another path' "$(ask 127.0.0.1:10256 /other)" '^404'
 expect_equal 'of the metrics server' "$(ask 127.0.0.1:10249 /healthz)" '200 - ok'
@@ -82,8 +83,9 @@ expect_match 'the configuration' "$(ask 127.0.0.1:10249 /configz)" \
   '"kubeproxy.config.k8s.io":\{.*"MetricsBindAddress":"127.0.0.1:10249"'
 
 step 'a health check port'
+body='\{ "service": \{ "namespace": "default", "name": "lb" \}, "localEndpoints": 1,'
 expect_match 'one of two endpoints is here' "$(ask "${CLUSTER_V4[node-a]}:30999" /)" \
-  '^200 1 \{ "service": \{ "namespace": "default", "name": "lb" \}, "localEndpoints": 1, "serviceProxyHealthy": true \}$'
+  "^200 1 $body \"serviceProxyHealthy\": true \}\$"
 slices lb TCP 8080 a1:terminating b1 | manifest lb-endpoints.yaml
 eventually 'a terminating endpoint does not count' answers 127.0.0.1:30999 / '^503 0 '
 slices lb TCP 8080 a1 a2 b1 | manifest lb-endpoints.yaml
@@ -107,14 +109,17 @@ print(urllib.request.urlopen("http://127.0.0.1:10249/metrics").read().decode())'
   >"$CLUSTER_DIR/metrics"
 found=$(promtool check metrics <"$CLUSTER_DIR/metrics" 2>&1) || fail "promtool: $found"
 expect_match 'a request was counted' "$(probe a2 $WEB4 80)" '^answer'
-opened=$(metric 'sluice_service_opened_total{namespace="default",service="web",port="main",protocol="TCP"}')
+labels='namespace="default",service="web",port="main",protocol="TCP"'
+opened=$(metric "sluice_service_opened_total{$labels}")
 expect_equal 'opened' "$((opened > 0))" 1
-expect_equal 'series of backends' "$(grep -c '^sluice_backend_opened_total{' "$CLUSTER_DIR/metrics")" 3
+series=$(grep -c '^sluice_backend_opened_total{' "$CLUSTER_DIR/metrics")
+expect_equal 'series of backends' "$series" 3
+trigger=endpoints.kubernetes.io/last-change-trigger-time
 now=$(date -u +%Y-%m-%dT%H:%M:%S.%NZ)
 programmed='kubeproxy_network_programming_duration_seconds_count{ip_family="IPv4"}'
 expect_equal 'none without the annotation' "$(metric "$programmed")" 0
 slices lb TCP 8080 a1 b1 |
-  sed "s|^  labels:|  annotations: {endpoints.kubernetes.io/last-change-trigger-time: \"$now\"}\n&|" |
+  sed "s|^  labels:|  annotations: {$trigger: \"$now\"}\n&|" |
   manifest lb-endpoints.yaml
 eventually 'programming latency' metric_is "$programmed" 1
 expect_equal 'nothing waits' "$(metric kubeproxy_sync_proxy_rules_endpoint_changes_pending)" 0
@@ -129,8 +134,8 @@ print(agent.recv(1000).decode().split("\r\n")[0])' "$CLUSTER_DIR/state-node-a/sl
 expect_match 'is taken' "$answer" '^HTTP/1.1 200 '
 
 step 'a node that the autoscaler is about to remove'
-nodes | sed 's/^metadata: {name: node-a}/&\nspec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}/' |
-  manifest nodes.yaml
+taint='{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}'
+nodes | sed "s/^metadata: {name: node-a}/&\nspec: {taints: [$taint]}/" | manifest nodes.yaml
 eventually 'is not healthy' answers 127.0.0.1:10256 /healthz '^503 .*"nodeEligible": false'
 expect_match 'its proxy is' "$(ask 127.0.0.1:10256 /livez)" '^200'
 nodes | manifest nodes.yaml
