@@ -5,7 +5,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include <linux/types.h>
 
 /* Buckets of sl_opening less one: a power of two less one, equal to the map's real size. */
 const volatile __u32 sl_opening_mask = 32768 - 1;
+
+/* Of the socket programs: the cookie of the node's own network namespace. */
+const volatile __u64 sl_node_netns;
+/* Whether a program can say with which error a call fails (Linux 5.18); else it is EPERM. */
+const volatile bool sl_has_retval;

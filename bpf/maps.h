@@ -15,6 +15,7 @@
 #include "maps/fragment.h"
 #include "maps/reason.h"
 #include "maps/service.h"
+#include "maps/socket.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -116,6 +117,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 262144);
 } sl_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_peers);
+} sl_sockets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "core/select.h"
 #include "packet/packet.h"
 
 /*
@@ -38,13 +39,6 @@ static __always_inline void conntrack_partner_entry(const struct flow *key,
 	partner->new_destination = key->source;
 	entry_set_ports(partner, swap_ports(flow_ports(key)));
 	partner->flags = entry->flags ^ SL_FLOW_FORWARD;
-}
-
-static __always_inline bool same_address(const struct addr *a, const struct addr *b)
-{
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-
-	return x[0] == y[0] && x[1] == y[1];
 }
 
 enum { CONNTRACK_TAKEN = 1, CONNTRACK_FULL = 2 };

@@ -25,15 +25,6 @@ static __always_inline enum sl_verdict decide_reject(struct packet *p, __u32 rea
 	return SL_VERDICT_REJECT;
 }
 
-static __always_inline bool decide_in_range(const struct addr_range *range, const struct addr *addr)
-{
-	const __u64 *prefix = (const __u64 *)&range->prefix, *mask = (const __u64 *)&range->mask;
-	const __u64 *words = (const __u64 *)addr;
-
-	return (mask[0] | mask[1]) && (words[0] & mask[0]) == prefix[0] &&
-	       (words[1] & mask[1]) == prefix[1];
-}
-
 /* No service at this address and port: is the address ours all the same? */
 static __noinline int decide_unknown(struct packet *p)
 {
@@ -46,7 +37,7 @@ static __noinline int decide_unknown(struct packet *p)
 	if (!service) {
 		config = bpf_map_lookup_elem(&sl_config, &zero);
 		if (!config || p->family >= SL_FAMILY_COUNT ||
-		    !decide_in_range(&config->service_range[p->family], &p->flow.key.destination))
+		    !address_in_range(&config->service_range[p->family], &p->flow.key.destination))
 			return SL_VERDICT_NONE;
 		return decide_drop(p, SL_REASON_NO_SUCH_SERVICE);
 	}
@@ -55,41 +46,13 @@ static __noinline int decide_unknown(struct packet *p)
 	return decide_reject(p, SL_REASON_NO_SUCH_PORT);
 }
 
-static __noinline int decide_source_allowed(const struct packet *p, const struct service *service)
-{
-	struct source_range_key key = {
-		.prefix_len = 32 + 128,
-		.service_id = service->id,
-		.address = p->flow.key.source,
-	};
-	__u16 guard = p->family == SL_FAMILY_V4 ? SL_SERVICE_RANGES_V4 : SL_SERVICE_RANGES_V6;
-
-	return !(service->flags & guard) || bpf_map_lookup_elem(&sl_src_ranges, &key);
-}
-
-static __noinline int decide_count_opened(__u32 service_id, __u32 backend_id)
-{
-	struct service_stats *stats;
-	struct backend_stats *backend;
-
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
-	if (stats)
-		stats->opened++;
-	backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
-	if (backend)
-		__sync_fetch_and_add(&backend->opened, 1);
-	return 0;
-}
-
 static __noinline int decide_count_failed(__u32 service_id, __u32 backend_id)
 {
-	struct service_stats *stats;
-	struct backend_stats *backend;
+	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
+	struct backend_stats *backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
 
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 	if (stats)
-		stats->failed++;
-	backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
+		__sync_fetch_and_add(&stats->failed, 1);
 	if (backend)
 		__sync_fetch_and_add(&backend->failed, 1);
 	return 0;
@@ -109,7 +72,7 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 			return decide_drop(p, SL_REASON_SNAT_PORTS);
 	}
 	if (!traced)
-		decide_count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
+		count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
 	return SL_VERDICT_FORWARD;
 }
 
@@ -117,30 +80,15 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 static __noinline int decide_choose(struct packet *p, const struct service *service, __u32 avoid)
 {
 	bool external = packet_scope(p) == SL_SCOPE_EXTERNAL;
-	bool local_only =
-		service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
-	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
-	struct backend *backend = NULL;
-	__u32 backend_id = 0;
+	struct backend *backend;
+	__u32 backend_id = 0, reason = 0;
 	bool snat;
 
-	if (!decide_source_allowed(p, service))
-		return decide_drop(p, SL_REASON_SOURCE_DENIED);
-	if (!slots.count) {
-		if (local_only && service->flags & SL_SERVICE_HAS_ENDPOINTS)
-			return decide_drop(p, SL_REASON_NO_LOCAL_BACKEND);
-		return decide_reject(p, SL_REASON_NO_BACKEND);
-	}
-	/* Affinity outweighs a lost SYN: one that is sent again must not move a client for hours.
-	 */
-	if (service->flags & SL_SERVICE_AFFINITY)
-		backend_id = affinity_find(p, service, local_only);
-	if (backend_id)
-		backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
-	else
-		backend = select_random(&slots, avoid, &backend_id);
+	backend = select_backend(service, &p->flow.key.source, &p->flow.key.source, p->family,
+				 external, avoid, &backend_id, &reason);
 	if (!backend)
-		return decide_drop(p, SL_REASON_BAD_SLOT);
+		return reason == SL_REASON_NO_BACKEND ? decide_reject(p, reason)
+						      : decide_drop(p, reason);
 	p->flow.entry.new_source = p->flow.key.source;
 	p->flow.entry.new_source_port = p->flow.key.source_port;
 	p->flow.entry.new_destination = backend->address;
@@ -150,7 +98,7 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	p->flow.entry.last_seen = now_ticks();
 	p->flow.entry.flags = SL_FLOW_FORWARD;
 	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED))
-		affinity_bind(p, service, backend_id, backend->generation);
+		affinity_bind(service, &p->flow.key.source, backend_id, backend->generation);
 	snat = external &&
 	       (!(backend->flags & SL_BACKEND_LOCAL) || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);

@@ -2,7 +2,9 @@
 /* Whether a packet can be a service's at all: asked before any hash lookup. */
 #pragma once
 
-#include "packet/packet.h"
+#include <stdbool.h>
+
+#include "maps.h"
 
 /* May the address, port and protocol be a frontend or a backend? One array read. */
 static __always_inline bool filter_has(const struct addr *address, __be16 port, __u32 protocol)

@@ -126,7 +126,7 @@ static __always_inline bool forward_in_range(const struct packet *p)
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
 	return config && p->family < SL_FAMILY_COUNT &&
-	       decide_in_range(&config->service_range[p->family], &p->flow.key.destination);
+	       address_in_range(&config->service_range[p->family], &p->flow.key.destination);
 }
 
 /*

@@ -2,6 +2,7 @@
 /* Nothing is dropped silently: counts by reason and service, and samples for sl_events. */
 #pragma once
 
+#include "core/count.h"
 #include "packet/packet.h"
 
 /* Samples a tick: enough to see what is going on, too few to be a load. */
@@ -40,14 +41,7 @@ static __always_inline void reason_sample(const struct packet *p, __u32 ifindex,
 /* Counts p->reason against the packet's service. Thread: any CPU. Maps: sl_drops, sl_events. */
 static __noinline int reason_count(const struct packet *p, __u32 ifindex, __u32 length)
 {
-	struct drop_key key = { .reason = p->reason, .service_id = p->flow.entry.service_id };
-	struct drop_count first = { .packets = 1 };
-	struct drop_count *count = bpf_map_lookup_elem(&sl_drops, &key);
-
-	if (count)
-		count->packets++;
-	else
-		bpf_map_update_elem(&sl_drops, &key, &first, BPF_ANY);
+	count_drop(p->reason, p->flow.entry.service_id);
 	reason_sample(p, ifindex, length);
 	return 0;
 }

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Choosing a backend for a new flow: session affinity, else a random slot. */
+/*
+ * Choosing a backend for a new flow: who may ask, session affinity, else a random slot. Knows
+ * neither packets nor sockets.
+ */
 #pragma once
 
-#include "packet/packet.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/tick.h"
 
 /*
  * Tries to find another backend than the one that did not answer, or past rows just replaced: as
@@ -10,20 +16,51 @@
  */
 enum { SELECT_TRIES = 16 };
 
+static __always_inline bool same_address(const struct addr *a, const struct addr *b)
+{
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return x[0] == y[0] && x[1] == y[1];
+}
+
+static __always_inline bool address_in_range(const struct addr_range *range,
+					     const struct addr *addr)
+{
+	const __u64 *prefix = (const __u64 *)&range->prefix, *mask = (const __u64 *)&range->mask;
+	const __u64 *words = (const __u64 *)addr;
+
+	return (mask[0] | mask[1]) && (words[0] & mask[0]) == prefix[0] &&
+	       (words[1] & mask[1]) == prefix[1];
+}
+
 /* Is @backend still the endpoint that it was at @generation? */
 static __always_inline bool backend_present(const struct backend *backend, __u32 generation)
 {
 	return backend && backend->generation == generation && backend->flags & SL_BACKEND_PRESENT;
 }
 
+/* Does loadBalancerSourceRanges let @client in? */
+static __noinline int select_source_allowed(const struct service *service,
+					    const struct addr *client, __u32 family)
+{
+	struct source_range_key key = {
+		.prefix_len = 32 + 128,
+		.service_id = service->id,
+		.address = *client,
+	};
+	__u16 guard = family == SL_FAMILY_V4 ? SL_SERVICE_RANGES_V4 : SL_SERVICE_RANGES_V6;
+
+	return !(service->flags & guard) || bpf_map_lookup_elem(&sl_src_ranges, &key);
+}
+
 /*
- * The backend that the client is bound to, as long as the binding is fresh and its backend usable,
- * and on this node where the policy says so. Return: its id, or 0.
+ * The backend that @client is bound to, as long as the binding is fresh and its backend usable, and
+ * on this node where the policy says so. Return: its id, or 0.
  */
-static __noinline __u32 affinity_find(const struct packet *p, const struct service *service,
+static __noinline __u32 affinity_find(const struct service *service, const struct addr *client,
 				      bool local_only)
 {
-	struct affinity_key key = { .service_id = service->id, .client = p->flow.key.source };
+	struct affinity_key key = { .service_id = service->id, .client = *client };
 	struct affinity *bound = bpf_map_lookup_elem(&sl_affinity, &key);
 	struct backend *backend;
 	__u64 idle_ticks;
@@ -41,10 +78,10 @@ static __noinline __u32 affinity_find(const struct packet *p, const struct servi
 	return bound->backend_id;
 }
 
-static __noinline int affinity_bind(const struct packet *p, const struct service *service,
+static __noinline int affinity_bind(const struct service *service, const struct addr *client,
 				    __u32 backend_id, __u32 generation)
 {
-	struct affinity_key key = { .service_id = service->id, .client = p->flow.key.source };
+	struct affinity_key key = { .service_id = service->id, .client = *client };
 	struct affinity bound = {
 		.backend_id = backend_id,
 		.backend_generation = generation,
@@ -82,4 +119,40 @@ static __always_inline struct backend *select_random(const struct slot_range *sl
 			break;
 	}
 	return chosen;
+}
+
+/*
+ * The backend for a new flow to @service, not @avoid if there is another. @client: asked whether it
+ * may come in; @bound: as whom it is bound by affinity, mostly the same.
+ * Return: its row and *id; NULL: none, for *reason.
+ */
+static __always_inline struct backend *
+select_backend(const struct service *service, const struct addr *client, const struct addr *bound,
+	       __u32 family, bool external, __u32 avoid, __u32 *id, __u32 *reason)
+{
+	bool local_only =
+		service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
+	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
+	struct backend *backend = NULL;
+
+	if (!select_source_allowed(service, client, family)) {
+		*reason = SL_REASON_SOURCE_DENIED;
+		return NULL;
+	}
+	if (!slots.count) {
+		*reason = local_only && service->flags & SL_SERVICE_HAS_ENDPOINTS
+				  ? SL_REASON_NO_LOCAL_BACKEND
+				  : SL_REASON_NO_BACKEND;
+		return NULL;
+	}
+	*reason = SL_REASON_BAD_SLOT;
+	/* Affinity outweighs a lost SYN: one that is sent again must not move a client for hours.
+	 */
+	if (service->flags & SL_SERVICE_AFFINITY)
+		*id = affinity_find(service, bound, local_only);
+	if (*id)
+		backend = bpf_map_lookup_elem(&sl_backends, id);
+	else
+		backend = select_random(&slots, avoid, id);
+	return backend;
 }

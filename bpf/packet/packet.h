@@ -92,11 +92,6 @@ static __always_inline __u32 packet_scope(const struct packet *p)
 	return p->hook == SL_HOOK_FROM_NET ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL;
 }
 
-static __always_inline __u32 now_ticks(void)
-{
-	return bpf_ktime_get_coarse_ns() >> SL_TICK_SHIFT;
-}
-
 /* Ports as one word, and ports with protocol as one: narrow stores right before a lookup stall it
  * (design.md section 4). */
 static __always_inline __u32 flow_ports(const struct flow *flow)

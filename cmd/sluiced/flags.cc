@@ -24,6 +24,7 @@
 #include "control/agent/version.h"
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "control/datapath/socket_programs.h"
 #include "control/config/apply_config.h"
 
 namespace sluice {
@@ -33,11 +34,12 @@ constexpr int kDebugVerbosity = 4;  // of kube-proxy's -v: "debug level"
 
 // Values as they are written, before they are judged.
 struct FlagTexts {
-  std::string cgroup;
+  std::string socket_lb = "off";
   std::string uplinks;
   std::string pod_interfaces;
   std::string service_cidr;
   std::string attach = "auto";
+  std::string health_keeper = "start";
   std::string snat_ports = "20000-29999";
   std::string tcp_established = "2h13m20s";
   std::string tcp_closing = "10s";
@@ -54,8 +56,13 @@ void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
       ->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "Folder for the lock, the socket and records")
       ->capture_default_str();
-  app.add_option("--cgroup", texts.cgroup,
-                 "cgroup v2 root; checked now, used by connect-time balancing when that comes");
+  app.add_option("--socket-lb", texts.socket_lb,
+                 "Whose connections get their backend at connect(): off, or host: those of the "
+                 "node's own processes, which reach no service otherwise")
+      ->check(CLI::IsMember({"off", "host"}))
+      ->capture_default_str();
+  app.add_option("--cgroup", options.cgroup,
+                 "cgroup v2 folder whose processes --socket-lb is for (default: all)");
   app.add_option("--uplinks", texts.uplinks,
                  "Interfaces to the network, comma list with globs (default: found by routes)");
   app.add_option("--pod-interfaces", texts.pod_interfaces,
@@ -81,8 +88,11 @@ void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
                  "Endpoints that have metrics of their own, those with the lowest ids; others are "
                  "only counted")
       ->capture_default_str();
-  app.add_flag("!--no-health-keeper", options.health_keeper,
-               "Start no process that answers health checks while sluiced restarts");
+  app.add_option("--health-keeper", texts.health_keeper,
+                 "Who answers health checks while sluiced restarts: a process that it starts "
+                 "(start), a sluiced --keep-health with this state folder (beside), or none")
+      ->check(CLI::IsMember({"start", "beside", "none"}))
+      ->capture_default_str();
 }
 
 void AddLimitFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
@@ -113,18 +123,6 @@ absl::StatusOr<absl::Duration> ReadTimeout(const char* flag, const std::string& 
         absl::StrCat(flag, " ", text, ": a duration of at least 1s, such as 90s or 2h30m"));
   }
   return value;
-}
-
-absl::Status CheckCgroup(const std::string& path) {
-  if (path.empty()) return absl::OkStatus();
-  struct statfs found {};
-  if (::statfs(path.c_str(), &found) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("--cgroup ", path));
-  }
-  if (static_cast<std::uint64_t>(found.f_type) != CGROUP2_SUPER_MAGIC) {
-    return absl::InvalidArgumentError(absl::StrCat("--cgroup ", path, ": not a cgroup v2 folder"));
-  }
-  return absl::OkStatus();
 }
 
 // As kube-proxy takes it: trimmed, in lower case, as the names of Node objects are.
@@ -163,12 +161,19 @@ absl::Status ChooseSource(const CLI::App& app, const KubeProxyFlags& flags,
 }
 
 absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
-  RETURN_IF_ERROR(CheckCgroup(texts.cgroup));
+  if (!options.cgroup.empty()) {
+    RETURN_IF_ERROR(Annotate(CheckCgroup(options.cgroup), "--cgroup"));
+  }
+  options.socket_lb = texts.socket_lb == "host" ? SocketLb::kHost : SocketLb::kOff;
   options.interfaces.uplinks = SplitPatterns(texts.uplinks);
   options.interfaces.pod_interfaces = SplitPatterns(texts.pod_interfaces);
   const auto service = ParseCidrs(texts.service_cidr);
   RETURN_IF_ERROR(Annotate(service.status(), "--service-cidr"));
   options.service_cidrs = *service;
+  if (texts.health_keeper != "start") {
+    options.health_keeper = texts.health_keeper == "beside" ? HealthKeeperChoice::kBeside
+                                                            : HealthKeeperChoice::kNone;
+  }
   if (texts.attach != "auto") {
     options.attach = texts.attach == "tcx" ? AttachMode::kTcx : AttachMode::kClsact;
   }

@@ -16,12 +16,22 @@
 
 namespace sluice {
 
+// Whose sockets get their backend when they connect, and no packet of them is rewritten.
+enum class SocketLb {
+  kOff,   // nobody's: the node's own processes reach no service
+  kHost,  // those of the node's own network namespace
+};
+
+enum class HealthKeeperChoice { kStart, kBeside, kNone };
+
 struct AgentOptions {
   std::string manifests = "/etc/sluice/manifests";
   std::optional<KubeOptions> kube;  // set: the Kubernetes API is followed, and no manifests
   std::string node_name;
   std::string bpffs = "/sys/fs/bpf/sluice";
   std::string state_dir = "/var/lib/sluice";
+  SocketLb socket_lb = SocketLb::kOff;
+  std::string cgroup;  // empty: the machine's cgroup v2 hierarchy
   InterfaceFlags interfaces;  // cluster_cidrs included
   NodePortFlag node_port_addresses;
   std::vector<IpPrefix> service_cidrs;
@@ -36,7 +46,9 @@ struct AgentOptions {
   bool bind_address_hard_fail = false;
   std::size_t metrics_backends = 0;  // that have metrics of their own
   std::string configz = "{}";        // what /configz shows
-  bool health_keeper = true;        // health sockets outlive the agent by ten seconds
+  // Health sockets outlive the agent by ten seconds, with a process that it starts, or that runs
+  // beside it anyway.
+  HealthKeeperChoice health_keeper = HealthKeeperChoice::kStart;
 };
 
 }  // namespace sluice

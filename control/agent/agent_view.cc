@@ -74,6 +74,7 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.attach = AttachModeName(node_->attach_mode());
   snapshot.node_addresses = node_->addresses().node_ports;
   snapshot.features = node_->features().Named();
+  snapshot.features["hostSockets"] = node_->serves_sockets();
   snapshot.shadowed = shadowed_;
   snapshot.timeouts = options_.timeouts;
   snapshot.flows = sweep_->counts();

@@ -22,6 +22,7 @@
 #include "control/base/status_macros.h"
 #include "control/datapath/loader.h"
 #include "control/datapath/node_config.h"
+#include "control/datapath/socket_programs.h"
 
 namespace sluice {
 namespace {
@@ -58,6 +59,7 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
   RETURN_IF_ERROR(node->Load());
   RETURN_IF_ERROR(node->WriteMeta(clock));
   RETURN_IF_ERROR(node->ReservePorts());
+  node->ServeSockets();
   NodeDatapath* self = node.get();
   ASSIGN_OR_RETURN(node->drops_, DropEvents::Start(loop, node->maps_->events_fd(),
                                                    [self](const abi::drop_event& event) {
@@ -98,6 +100,29 @@ absl::Status NodeDatapath::Load() {
           absl::StrCat("programs loaded (", loaded.reused_maps ? "on the pinned maps" : "new maps",
                        " in ", folder, ", kernel ", features_.kernel, ")"));
   return absl::OkStatus();
+}
+
+// A node whose own processes are without services is better than one whose pods are too.
+void NodeDatapath::ServeSockets() {
+  const std::string folder = PinFolder(options_.bpffs);
+  if (options_.socket_lb == SocketLb::kOff) {
+    socket_status_ = DetachSocketPrograms(folder);
+    return;
+  }
+  const auto attach = [&]() -> absl::Status {
+    std::string cgroup = options_.cgroup;
+    if (cgroup.empty()) {
+      ASSIGN_OR_RETURN(cgroup, FindCgroupRoot());
+    }
+    ASSIGN_OR_RETURN(const std::uint64_t netns, OwnNetnsCookie());
+    RETURN_IF_ERROR(AttachSocketPrograms(folder, cgroup, netns));
+    notice_(Severity::kInfo,
+            absl::StrCat("services for this node's own processes, by cgroup ", cgroup));
+    return absl::OkStatus();
+  };
+  socket_status_ = Annotate(attach(), "--socket-lb host");
+  serves_sockets_ = socket_status_.ok();
+  if (!serves_sockets_) notice_(Severity::kError, std::string(socket_status_.message()));
 }
 
 absl::Status NodeDatapath::WriteMeta(const Clock& clock) {
@@ -247,6 +272,7 @@ void NodeDatapath::CheckForwarding() {
 std::vector<std::string> NodeDatapath::Degraded() const {
   std::vector<std::string> reasons = forwarding_off_;
   if (!config_status_.ok()) reasons.emplace_back(config_status_.message());
+  if (!socket_status_.ok()) reasons.emplace_back(socket_status_.message());
   if (!monitor_->status().ok()) reasons.emplace_back(monitor_->status().message());
   for (const AttachedInterface& interface : attached_) {
     if (!interface.error.empty()) {
@@ -268,7 +294,8 @@ void NodeDatapath::OnDrop(const abi::drop_event& event) const {
 absl::Status CleanUpNode(const std::string& bpffs, const std::string& state_dir) {
   absl::Status first;
   ASSIGN_OR_RETURN(NodeRecord record, NodeRecord::Open(state_dir));
-  // Programs leave the interfaces first, so that none runs on maps that are going.
+  // Programs go first, so that none runs on maps that are going.
+  first.Update(DetachSocketPrograms(PinFolder(bpffs)));
   first.Update(DetachEverything(PinFolder(bpffs), record));
   const std::string reserved = record.changes().reserved_ports;
   if (!reserved.empty()) {

@@ -51,6 +51,8 @@ class NodeDatapath {
   const MapSet& maps() const { return *maps_; }
   const Features& features() const { return features_; }
   AttachMode attach_mode() const { return mode_; }
+  // Whether the node's own processes reach services.
+  bool serves_sockets() const { return serves_sockets_; }
   const NodeAddresses& addresses() const { return addresses_; }
   const std::vector<AttachedInterface>& interfaces() const { return attached_; }
   const DropEvents& drops() const { return *drops_; }
@@ -61,6 +63,7 @@ class NodeDatapath {
   NodeDatapath(const AgentOptions& options, EventLoop& loop, NoticeSink notice);
   absl::Status Load();
   absl::Status WriteMeta(const Clock& clock);
+  void ServeSockets();
   absl::Status ReservePorts();
   void OnNetworkChange();
   void Attach(const std::vector<Interface>& interfaces);
@@ -87,6 +90,8 @@ class NodeDatapath {
   bool service_range_ = false;
   abi::node_config config_{};
   absl::Status config_status_;
+  bool serves_sockets_ = false;
+  absl::Status socket_status_;
   std::vector<std::string> forwarding_off_;
   EventLoop::TimerId retry_timer_ = 0;
   EventLoop::TimerId forwarding_timer_ = 0;

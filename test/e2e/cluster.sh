@@ -16,6 +16,8 @@
 #                              flannel has it
 #   CLUSTER_UNDERLAY=l2|l3     nodes on one segment, or each behind a port of the router
 #   CLUSTER_BIN                folder of the build with sluiced and sluicectl
+# and at any time:
+#   CLUSTER_CGROUP             cgroup that what cluster_in runs is put into
 
 CLUSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
@@ -41,6 +43,10 @@ fi
 cluster_in() {
   local role=$1
   shift
+  if [[ -n ${CLUSTER_CGROUP:-} ]]; then
+    # shellcheck disable=SC2016  # of the inner shell
+    set -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$CLUSTER_CGROUP" "$@"
+  fi
   nsenter --net="/run/netns/$CLUSTER-$role" -- "$@"
 }
 

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Services for the node's own processes: a call that names a service's address is given a
+ * backend's, and the service's again where it is asked who the peer is. No packet is rewritten.
+ */
+#pragma once
+
+#include <linux/errno.h>
+#include <linux/in.h>
+
+#include "config.h"
+#include "core/count.h"
+#include "core/filter.h"
+#include "core/select.h"
+#include "hook/sock_addr.h"
+
+/* Where a call goes. */
+struct socket_target {
+	struct addr address;
+	__be16 port;
+	__u16 pad;
+	__u32 protocol;
+	__u32 family; /* enum sl_family, of the address */
+	__u64 netns;  /* the socket's network namespace, by its cookie */
+};
+
+/* Loopback and unspecified addresses: at a node's port they stand for the node. */
+static __always_inline bool socket_is_loopback(const struct addr *address)
+{
+	if (address->w[0] | address->w[1])
+		return false;
+	if (address->w[2] == bpf_htonl(0xffff))
+		return (bpf_ntohl(address->w[3]) >> 24) == 127 || !address->w[3];
+	return !address->w[2] && bpf_ntohl(address->w[3]) <= 1;
+}
+
+/* Return: the error of a call that @reason is in the way of. */
+static __always_inline int socket_refuse(__u32 service_id, __u32 reason)
+{
+	bool rejected = reason == SL_REASON_NO_BACKEND || reason == SL_REASON_NO_SUCH_PORT;
+	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
+
+	count_drop(reason, service_id);
+	if (stats && service_id) {
+		if (rejected)
+			__sync_fetch_and_add(&stats->rejected, 1);
+		else
+			__sync_fetch_and_add(&stats->dropped, 1);
+	}
+	if (rejected)
+		return -ECONNREFUSED;
+	return reason == SL_REASON_SOURCE_DENIED ? -EPERM : -EHOSTUNREACH;
+}
+
+/* No service is there: is the address ours all the same? Return: 0, or the error of the call. */
+static __noinline int socket_unknown(const struct socket_target *target)
+{
+	struct service_key key = { .address = target->address };
+	struct node_config *config;
+	struct service *service;
+	__u32 zero = 0;
+
+	if (filter_has(&target->address, 0, 0)) {
+		service = bpf_map_lookup_elem(&sl_services, &key);
+		if (service)
+			return socket_refuse(service->id, SL_REASON_NO_SUCH_PORT);
+	}
+	config = bpf_map_lookup_elem(&sl_config, &zero);
+	if (config && target->family < SL_FAMILY_COUNT &&
+	    address_in_range(&config->service_range[target->family], &target->address))
+		return socket_refuse(0, SL_REASON_NO_SUCH_SERVICE);
+	return 0;
+}
+
+/* Return: 1 and *peer, if the target is a service; 0: it is not; else the error of the call. */
+static __noinline int socket_choose(const struct socket_target *target, struct socket_peer *peer)
+{
+	struct service_key key = { .address = target->address };
+	bool loopback = socket_is_loopback(&target->address);
+	/* Nobody has a multicast address for a source, so that these meet no packet's client. */
+	struct addr bound = { .w = { ~0U, ~0U, target->netns >> 32, target->netns } };
+	__u32 zero = 0, id = 0, reason = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	struct service *service;
+	struct backend *backend;
+	struct addr node;
+
+	if (!config || target->family >= SL_FAMILY_COUNT)
+		return 0;
+	node = config->node_address[target->family];
+	if (loopback)
+		key.address = node;
+	if (!filter_has(&key.address, target->port, target->protocol))
+		return loopback ? 0 : socket_unknown(target);
+	*(__u64 *)&key.port = (__u64)target->protocol << 32 | target->port;
+	service = bpf_map_lookup_elem(&sl_services, &key);
+	if (loopback && service && service->kind != SL_FRONTEND_NODE_PORT)
+		return 0;
+	if (!service)
+		return loopback ? 0 : socket_unknown(target);
+	/* Source ranges: the node's own traffic passes if the node's address is in range. */
+	backend = select_backend(service, &node, &bound, target->family, false, 0, &id, &reason);
+	if (!backend)
+		return socket_refuse(service->id, reason);
+	if (service->flags & SL_SERVICE_AFFINITY)
+		affinity_bind(service, &bound, id, backend->generation);
+	peer->service = target->address;
+	peer->service_port = target->port;
+	peer->backend = backend->address;
+	peer->backend_port = backend->port;
+	peer->service_id = service->id;
+	peer->backend_id = id;
+	peer->backend_generation = backend->generation;
+	count_opened(service->id, id);
+	return 1;
+}
+
+static __always_inline int socket_end(int verdict)
+{
+	if (verdict >= 0)
+		return CALL_PROCEED;
+	if (sl_has_retval)
+		bpf_set_retval(verdict);
+	return CALL_REFUSE;
+}
+
+/* Return: whether the socket is one of the node's own that services are for. */
+static __always_inline bool socket_target(sl_call_ctx *ctx, bool v6, struct socket_target *target)
+{
+	__builtin_memset(target, 0, sizeof(*target));
+	target->protocol = ctx->protocol;
+	if (target->protocol != IPPROTO_TCP && target->protocol != IPPROTO_UDP)
+		return false;
+	target->netns = bpf_get_netns_cookie(ctx);
+	if (target->netns != sl_node_netns)
+		return false;
+	call_address(ctx, v6, &target->address);
+	target->port = call_port(ctx);
+	target->family = !target->address.w[0] && !target->address.w[1] &&
+					 target->address.w[2] == bpf_htonl(0xffff)
+				 ? SL_FAMILY_V4
+				 : SL_FAMILY_V6;
+	return true;
+}
+
+/* connect(): the backend for good. */
+static __always_inline int socket_connect(sl_call_ctx *ctx, bool v6)
+{
+	struct socket_peer peer = {};
+	struct socket_peers *peers;
+	struct socket_target target;
+	int verdict;
+
+	if (!socket_target(ctx, v6, &target))
+		return CALL_PROCEED;
+	verdict = socket_choose(&target, &peer);
+	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0,
+				   verdict > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	/* Also of a socket that was connected to a service before, and now is to another address.
+	 */
+	if (peers) {
+		__builtin_memset(peers, 0, sizeof(*peers));
+		peers->peers[0] = peer;
+		peers->next = 1;
+	}
+	if (verdict > 0)
+		call_set(ctx, v6, &peer.backend, peer.backend_port);
+	return socket_end(verdict);
+}
+
+/* Is the peer the one that @target was translated to before, and its backend still usable? */
+static __always_inline bool socket_still_good(const struct socket_peer *peer,
+					      const struct socket_target *target)
+{
+	__u32 id = peer->backend_id;
+	struct backend *backend;
+
+	if (!same_address(&peer->service, &target->address) || peer->service_port != target->port ||
+	    !peer->backend_id)
+		return false;
+	backend = bpf_map_lookup_elem(&sl_backends, &id);
+	return backend_present(backend, peer->backend_generation) &&
+	       backend->flags & SL_BACKEND_USABLE;
+}
+
+/* sendto() and the like: the backend of the last datagram to the same service, as long as it is
+ * usable. */
+static __always_inline int socket_send(sl_call_ctx *ctx, bool v6)
+{
+	struct socket_peer peer = {};
+	struct socket_peers *peers;
+	struct socket_target target;
+	__u32 place = SL_SOCKET_PEERS;
+	int verdict;
+
+	if (!socket_target(ctx, v6, &target))
+		return CALL_PROCEED;
+	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, 0);
+	if (peers) {
+#pragma unroll
+		for (__u32 i = 0; i < SL_SOCKET_PEERS; i++) {
+			if (socket_still_good(&peers->peers[i], &target)) {
+				call_set(ctx, v6, &peers->peers[i].backend,
+					 peers->peers[i].backend_port);
+				return CALL_PROCEED;
+			}
+			if (same_address(&peers->peers[i].service, &target.address) &&
+			    peers->peers[i].service_port == target.port)
+				place = i;
+		}
+	}
+	verdict = socket_choose(&target, &peer);
+	if (verdict <= 0)
+		return socket_end(verdict);
+	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (peers) {
+		if (place >= SL_SOCKET_PEERS)
+			place = peers->next++ & (SL_SOCKET_PEERS - 1);
+		peers->peers[place & (SL_SOCKET_PEERS - 1)] = peer;
+	}
+	call_set(ctx, v6, &peer.backend, peer.backend_port);
+	return CALL_PROCEED;
+}
+
+/* recvmsg() and getpeername(): the service's address in place of its backend's. */
+static __always_inline int socket_tell_service(sl_call_ctx *ctx, bool v6)
+{
+	struct socket_peers *peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, 0);
+	struct addr address;
+	__be16 port;
+
+	if (!peers)
+		return CALL_PROCEED;
+	call_address(ctx, v6, &address);
+	port = call_port(ctx);
+#pragma unroll
+	for (__u32 i = 0; i < SL_SOCKET_PEERS; i++) {
+		if (peers->peers[i].backend_id && peers->peers[i].backend_port == port &&
+		    same_address(&peers->peers[i].backend, &address)) {
+			call_set(ctx, v6, &peers->peers[i].service, peers->peers[i].service_port);
+			return CALL_PROCEED;
+		}
+	}
+	return CALL_PROCEED;
+}

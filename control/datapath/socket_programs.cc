@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/datapath/socket_programs.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+
+#include "control/base/errno_status.h"
+#include "control/base/status_macros.h"
+#include "control/base/unique_fd.h"
+#include "maps/bpf_table.h"
+#include "sl_sock.skel.h"
+
+namespace sluice {
+namespace {
+
+#ifndef SO_NETNS_COOKIE
+constexpr int kSoNetnsCookie = 71;  // linux/socket.h, Linux 5.14
+#else
+constexpr int kSoNetnsCookie = SO_NETNS_COOKIE;
+#endif
+
+struct SkeletonDeleter {
+  void operator()(sl_sock* skeleton) const { sl_sock__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<sl_sock, SkeletonDeleter>;
+
+std::string LinkFolder(const std::string& folder) { return absl::StrCat(folder, "/cgroup"); }
+
+// The programs use the maps of the TC programs and have none of their own.
+absl::Status UseMaps(bpf_object* object, const std::string& folder) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (bpf_map__is_internal(map)) continue;
+    ASSIGN_OR_RETURN(const BpfMap pinned,
+                     BpfMap::OpenPinned(absl::StrCat(folder, "/", bpf_map__name(map))));
+    if (const int err = bpf_map__reuse_fd(map, pinned.fd()); err != 0) {
+      return ErrnoStatus(err, absl::StrCat("map ", bpf_map__name(map)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bpf_link_info> InfoOf(int link_fd) {
+  bpf_link_info info{};
+  std::uint32_t length = sizeof(info);
+  if (const int err = bpf_obj_get_info_by_fd(link_fd, &info, &length); err != 0) {
+    return ErrnoStatus(err, "read a BPF link");
+  }
+  return info;
+}
+
+// A new program for the link that is pinned at `path`. False: there is none, or of another cgroup.
+absl::StatusOr<bool> Replace(const std::string& path, int program_fd, std::uint64_t cgroup_id) {
+  const UniqueFd link(bpf_obj_get(path.c_str()));
+  if (!link.valid()) {
+    if (errno == ENOENT) return false;
+    return ErrnoStatus(errno, path);
+  }
+  ASSIGN_OR_RETURN(const bpf_link_info info, InfoOf(link.get()));
+  if (info.cgroup.cgroup_id == cgroup_id) {
+    const int err = bpf_link_update(link.get(), program_fd, nullptr);
+    if (err == 0) return true;
+    // ENOLINK: the cgroup has gone, and another has got its number.
+    if (err != -ENOLINK) return ErrnoStatus(err, absl::StrCat("replace the program of ", path));
+  }
+  if (::unlink(path.c_str()) != 0) return ErrnoStatus(errno, absl::StrCat("remove ", path));
+  return false;
+}
+
+absl::Status Attach(const bpf_program* program, const std::string& path, int cgroup_fd,
+                    std::uint64_t cgroup_id) {
+  const int program_fd = bpf_program__fd(program);
+  ASSIGN_OR_RETURN(const bool replaced, Replace(path, program_fd, cgroup_id));
+  if (replaced) return absl::OkStatus();
+  const UniqueFd link(
+      bpf_link_create(program_fd, cgroup_fd, bpf_program__expected_attach_type(program), nullptr));
+  if (!link.valid()) {
+    return ErrnoStatus(errno, absl::StrCat("attach ", bpf_program__name(program)));
+  }
+  if (const int err = bpf_obj_pin(link.get(), path.c_str()); err != 0) {
+    return ErrnoStatus(err, absl::StrCat("pin ", path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckCgroup(const std::string& path) {
+  struct statfs found {};
+  if (::statfs(path.c_str(), &found) != 0) return ErrnoStatus(errno, path);
+  if (static_cast<std::uint64_t>(found.f_type) != CGROUP2_SUPER_MAGIC) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not a cgroup v2 folder"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> FindCgroupRoot() {
+  for (const char* path : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    if (CheckCgroup(path).ok()) return path;
+  }
+  return absl::NotFoundError(
+      "no cgroup v2 hierarchy is mounted on /sys/fs/cgroup or below it; mount one (`mount -t "
+      "cgroup2 cgroup2 FOLDER`) and give it with --cgroup");
+}
+
+absl::StatusOr<std::uint64_t> OwnNetnsCookie() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return ErrnoStatus(errno, "socket");
+  std::uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  if (::getsockopt(socket.get(), SOL_SOCKET, kSoNetnsCookie, &cookie, &length) != 0) {
+    if (errno == ENOPROTOOPT) {
+      return absl::UnimplementedError(
+          "the kernel tells no network namespace's cookie (Linux 5.14)");
+    }
+    return ErrnoStatus(errno, "ask for the network namespace's cookie");
+  }
+  return cookie;
+}
+
+absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
+                                  std::uint64_t netns_cookie) {
+  RETURN_IF_ERROR(CheckCgroup(cgroup));
+  const UniqueFd cgroup_fd(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup_fd.valid()) return ErrnoStatus(errno, cgroup);
+  // A cgroup's id is the number of its folder's inode.
+  struct stat found {};
+  if (::fstat(cgroup_fd.get(), &found) != 0) return ErrnoStatus(errno, cgroup);
+
+  const Skeleton skeleton(sl_sock__open());
+  if (skeleton == nullptr) return ErrnoStatus(errno, "open the BPF object");
+  RETURN_IF_ERROR(UseMaps(skeleton->obj, folder));
+  skeleton->rodata->sl_node_netns = netns_cookie;
+  skeleton->rodata->sl_has_retval =
+      libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
+  if (const int err = sl_sock__load(skeleton.get()); err != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the kernel refuses the socket programs: ",
+                                                      ErrnoStatus(err, "load").message()));
+  }
+  const std::string links = LinkFolder(folder);
+  if (::mkdir(links.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, links);
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton->obj) {
+    RETURN_IF_ERROR(Attach(program, absl::StrCat(links, "/", bpf_program__name(program)),
+                           cgroup_fd.get(), found.st_ino));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DetachSocketPrograms(const std::string& folder) {
+  absl::Status first;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(LinkFolder(folder), error)) {
+    const std::string path = entry.path().string();
+    const UniqueFd link(bpf_obj_get(path.c_str()));
+    // A cgroup that is gone has no link to take off.
+    if (link.valid()) bpf_link_detach(link.get());
+    if (::unlink(path.c_str()) != 0) {
+      first.Update(ErrnoStatus(errno, absl::StrCat("remove ", path)));
+    }
+  }
+  std::filesystem::remove(LinkFolder(folder), error);
+  return first;
+}
+
+}  // namespace sluice

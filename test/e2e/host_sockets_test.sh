@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The node's own processes reach services (--socket-lb host): TCP and UDP, in both families, by
+# ClusterIP and NodePort, also on loopback; sockets of pods are left to the programs on interfaces.
+# shellcheck source=expect.sh
+source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
+
+open_cluster
+for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+  [[ $(stat -fc %T "$root" 2>/dev/null) == cgroup2fs ]] && break
+done
+GROUP=$root/sluice-$CLUSTER
+mkdir "$GROUP"
+trap 'cluster_close; rmdir "$GROUP"' EXIT
+
+cluster_serve a1 a2 b1 b2
+# What runs from here on in namespaces of the cluster is in the cgroup too.
+CLUSTER_CGROUP=$GROUP
+sockets() {
+  local from=$1
+  shift
+  cluster_in "$from" python3 "$CLUSTER_E2E/sockets.py" "$@"
+}
+opened() {
+  cluster_ctl node-a -o json service show "default/$1" | json 'sum(s["stats"]["opened"] for s in d)'
+}
+
+usual_manifests a1 a2 b1 b2
+{ service second ClusterIP UDP 53 - 10.96.0.54 fd00:10:96::54 && slices second UDP 5353 a1; } |
+  manifest second.yaml
+service empty ClusterIP TCP 80 - 10.96.0.90 fd00:10:96::90 | manifest empty.yaml
+{ service near ClusterIP TCP 80 - 10.96.0.91 fd00:10:96::91 'internalTrafficPolicy: Local' &&
+  slices near TCP 8080 b1; } | manifest near.yaml
+agent() {
+  cluster_agent node-a "$MANIFESTS" --cgroup "$GROUP" "$@"
+}
+
+step 'without the flag they reach nothing'
+agent
+expect_equal 'connect()' "$(probe node-a $WEB4 80 --timeout 1)" timeout
+cluster_kill sluiced-node-a
+
+step 'TCP to a ClusterIP'
+agent --socket-lb host
+expect_equal 'said by status' \
+  "$(cluster_ctl node-a -o json status | json 'd["features"]["hostSockets"]')" True
+before=$(opened web)
+for web in $WEB4 $WEB6; do
+  spread node-a $web 80 1000 a1,a2,b1,b2
+  expect_equal 'getpeername() tells the service' "$(sockets node-a peer $web 80 | json 'd["peer"]')" \
+    "$web 80"
+done
+expect_equal 'counted' "$(($(opened web) - before))" $((2002 + SPREAD_AGAIN[tcp]))
+expect_equal 'a mapped address' "$(sockets node-a peer $WEB4 80 --mapped | json 'd["peer"]')" \
+  "::ffff:$WEB4 80"
+
+step 'NodePort: on each address of the node, and on loopback'
+for at in "${CLUSTER_V4[node-a]}" "${CLUSTER_V6[node-a]}" 127.0.0.1 127.8.8.8 ::1; do
+  expect_match "$at" "$(probe node-a "$at" 30080)" '^answer '
+  expect_match "$at, UDP" "$(probe node-a "$at" 30053 --protocol udp)" '^answer '
+done
+expect_equal 'loopback has no ClusterIP port' "$(probe node-a 127.0.0.1 80)" refused
+
+step 'UDP: connected, and one socket that asks several services'
+for echo in $ECHO4 $ECHO6; do
+  spread node-a $echo 53 500 a1,a2,b1,b2 --protocol udp
+done
+expect_match 'IPv4' "$(sockets node-a resolver $ECHO4 53 10.96.0.54 53 | json '" ".join(d["answers"])')" \
+  '^10\.96\.0\.53 53 (..) 10\.96\.0\.53 53 \1 10\.96\.0\.54 53 a1 10\.96\.0\.54 53 a1$'
+expect_match 'IPv6' \
+  "$(sockets node-a resolver $ECHO6 53 fd00:10:96::54 53 | json '" ".join(d["answers"])')" \
+  '^fd00:10:96::53 53 (..) fd00:10:96::53 53 \1 fd00:10:96::54 53 a1 fd00:10:96::54 53 a1$'
+
+step 'refused at once, with an error that says why'
+error() {
+  sockets node-a peer "$@" | json 'd["error"]'
+}
+expect_equal 'no endpoint' "$(error 10.96.0.90 80)" ECONNREFUSED
+expect_equal 'no endpoint, IPv6' "$(error fd00:10:96::90 80)" ECONNREFUSED
+expect_equal 'a port that the service does not have' "$(error $WEB4 81)" ECONNREFUSED
+expect_equal 'policy Local, none here' "$(error 10.96.0.91 80)" EHOSTUNREACH
+expect_equal 'counted' "$(dropped no_backend) $(dropped no_local_backend)" '2 1'
+
+step 'endpoints come and go'
+web_on b2 && echo_on b1 && in_force
+spread node-a $WEB4 80 100 b2
+spread node-a $ECHO4 53 100 b1 --protocol udp
+
+step 'sockets of pods are left to the programs on their interfaces'
+packets() {
+  cluster_ctl node-a -o json service show default/web | json 'd[0]["stats"]["packetsIn"]'
+}
+before=$(packets)
+expect_match 'answers' "$(probe a1 $WEB4 80)" '^answer b2'
+[[ $(packets) -gt $before ]] || fail 'no packet of the pod was seen'
+
+step 'restart, stop, crash'
+cluster_kill sluiced-node-a
+expect_match 'while it is stopped' "$(probe node-a $WEB4 80)" '^answer b2'
+agent --socket-lb host
+expect_match 'restarted' "$(probe node-a $WEB4 80)" '^answer b2'
+cluster_kill sluiced-node-a KILL
+expect_match 'after a crash' "$(probe node-a $WEB6 80)" '^answer b2'
+agent
+expect_equal 'switched off' "$(probe node-a $WEB4 80 --timeout 1)" timeout
+cluster_kill sluiced-node-a
+
+step 'a folder that is no cgroup'
+cluster_in node-a "$CLUSTER_BIN/cmd/sluiced/sluiced" --manifests "$MANIFESTS" --cgroup /tmp \
+  --bpffs "$CLUSTER_BPFFS-node-a" --state-dir "$CLUSTER_DIR/state-node-a" \
+  >"$CLUSTER_DIR/wrong.log" 2>&1 && fail 'it started'
+expect_match 'says so' "$(cat "$CLUSTER_DIR/wrong.log")" '--cgroup.*/tmp.*not a cgroup v2 folder'
+
+step 'cleanup takes the programs off'
+agent --socket-lb host
+cluster_kill sluiced-node-a
+links() {
+  bpftool cgroup show "$GROUP" | grep -c sl_ || true
+}
+expect_equal 'before' "$(links)" 8
+cluster_in node-a "$CLUSTER_BIN/cmd/sluiced/sluiced" --cleanup --bpffs "$CLUSTER_BPFFS-node-a" \
+  --state-dir "$CLUSTER_DIR/state-node-a" || fail 'cleanup'
+expect_equal 'after' "$(links)" 0

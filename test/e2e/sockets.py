@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What socket calls of a node's own process give when they name a service; one JSON object.
+
+usage: sockets.py peer ADDRESS PORT [--mapped]   connect(): the error, or who answers and getpeername()
+       sockets.py resolver ADDRESS PORT [ADDRESS PORT...]
+                                                 one unconnected UDP socket asks all of them in turn,
+                                                 twice: where each answer seems to come from
+Standard library only.
+"""
+
+import errno
+import json
+import socket
+import sys
+
+TIMEOUT = 5
+
+
+def peer(address, port, mapped):
+    family = socket.AF_INET6 if ":" in address or mapped else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(("::ffff:" + address if mapped else address, port))
+        except OSError as failure:
+            return {"error": errno.errorcode.get(failure.errno, str(failure))}
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        name, port = connection.getpeername()[:2]
+        return {"peer": f"{name} {port}", "backend": answer.split(b"\r\n\r\n")[1].split()[0].decode()}
+
+
+def resolver(targets):
+    family = socket.AF_INET6 if ":" in targets[0][0] else socket.AF_INET
+    answers = []
+    with socket.socket(family, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(TIMEOUT)
+        for target in targets * 2:
+            asker.sendto(b"question", target)
+        for _ in targets * 2:
+            answer, source = asker.recvfrom(4096)
+            answers.append(f"{source[0]} {source[1]} {answer.split()[0].decode()}")
+    return {"answers": sorted(answers)}
+
+
+def main():
+    mode, words = sys.argv[1], [word for word in sys.argv[2:] if not word.startswith("--")]
+    targets = list(zip(words[::2], map(int, words[1::2])))
+    if mode == "peer":
+        print(json.dumps(peer(*targets[0], "--mapped" in sys.argv)))
+    else:
+        print(json.dumps(resolver(targets)))
+
+
+main()
