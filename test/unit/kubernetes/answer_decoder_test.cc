@@ -279,6 +279,10 @@ TEST(AnswerDecoderTest, AnotherKindIsRefused) {
   EXPECT_TRUE(absl::IsUnknown(DecodeWatch<model::Node>(ReadRecorded("services.watch.pb")).status));
   EXPECT_TRUE(absl::IsUnknown(
       Decode<model::Node>(kJson, AnswerForm::kList, ReadRecorded("services.list.json")).status));
+  EXPECT_TRUE(absl::IsUnknown(
+      Decode<model::Node>(kJson, AnswerForm::kWatch,
+                          R"({"type":"ADDED","object":{"kind":"Service","metadata":{}}})")
+          .status));
   EXPECT_TRUE(
       absl::IsUnknown(Decode<model::Node>("text/html", AnswerForm::kList, "<html>").status));
 }
@@ -337,10 +341,50 @@ TEST(AnswerDecoderTest, LengthsThatSomebodyMadeUpAreRefusedAtOnce) {
   EXPECT_TRUE(absl::IsDataLoss(absurd.status));
   EXPECT_THAT(std::string(absurd.status.message()), HasSubstr("absurd length"));
   EXPECT_TRUE(absl::IsDataLoss(DecodeList<model::Service>(std::string(100, '\xff')).status));
-  // An item that claims more than its list has.
-  const std::string too_long = Enveloped("ServiceList", std::string("\x12\x7f"
-                                                                    "abc"));
-  EXPECT_TRUE(absl::IsDataLoss(DecodeList<model::Service>(too_long).status));
+  const auto refused = [](const std::string& raw) {
+    return absl::IsDataLoss(DecodeList<model::Service>(Enveloped("ServiceList", raw)).status);
+  };
+  // An item, or a number, that is longer than its list; one that does not end; absurd lengths, of
+  // which nothing is waited for.
+  const std::string item(
+      "\x12\x7f"
+      "abc");
+  EXPECT_TRUE(refused(item));
+  EXPECT_TRUE(refused(Field(2, Service("a", 1)) + "\x12"));
+  EXPECT_TRUE(refused(Field(2, Service("a", 1)) + "\x18\x80"));
+  EXPECT_TRUE(absl::IsDataLoss(
+      DecodeList<model::Service>(Enveloped("ServiceList", "") + Field(2, "")).status));
+  EXPECT_TRUE(refused("\x18" + std::string(11, '\x80')));
+  const std::string endless = std::string("k8s\0", 4) + "\x12" + std::string(4, '\xff') + "\x7f";
+  Recorder<model::Service> said;
+  model::Service object;
+  const auto decoder = MakeDecoder(kProtobuf, AnswerForm::kList, "Service", object, said);
+  ASSERT_THAT(decoder.status(), IsOk());
+  ASSERT_THAT((*decoder)->Add(endless), IsOk());
+  EXPECT_TRUE(absl::IsDataLoss((*decoder)->Add("\x12\xff\xff\xff\xff\x01")));
+  const auto other = MakeDecoder(kProtobuf, AnswerForm::kList, "Service", object, said);
+  ASSERT_THAT((*other)->Add(endless), IsOk());
+  EXPECT_TRUE(absl::IsDataLoss((*other)->Add("\x0a\xff\xff\xff\x01")));
+}
+
+TEST(AnswerDecoderTest, JsonThatIsNoListOrNoEventIsRefused) {
+  for (const char* text : {"[1]", "7", "x", R"({"items":[7]})", R"({"items" 7})", "{}}", "{7}"}) {
+    EXPECT_TRUE(absl::IsDataLoss(Decode<model::Service>(kJson, AnswerForm::kList, text).status))
+        << text;
+  }
+  for (const char* text : {"[{}]", "7", R"({"type":"ADDED"})", R"({"object":{}})",
+                           R"({"type":"NEW","object":{"kind":"Service"}})"}) {
+    EXPECT_TRUE(absl::IsDataLoss(Decode<model::Service>(kJson, AnswerForm::kWatch, text).status))
+        << text;
+  }
+}
+
+TEST(AnswerDecoderTest, WhatIsCompressedThoughNobodyAskedIsRefused) {
+  std::string gzip = Enveloped("Service", Service("a", 1));
+  gzip = gzip.substr(0, gzip.size() - 4) + Field(3, "gzip") + Field(4, "");
+  const auto result = DecodeWatch<model::Service>(Frame("ADDED", gzip));
+  EXPECT_TRUE(absl::IsDataLoss(result.status));
+  EXPECT_THAT(result.said.lines, IsEmpty());
 }
 
 TEST(AnswerDecoderTest, StatusBodiesBecomeWordsThatSayWhatToDo) {

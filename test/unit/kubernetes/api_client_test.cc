@@ -213,6 +213,7 @@ TEST_F(ApiClientTest, MoreThanABurstWaits) {
 }
 
 TEST_F(ApiClientTest, WhatIsCancelledIsHeardOfNoMore) {
+  options_.qps = 100;
   options_.burst = 1;
   Make();
   const auto running = Send(List());
