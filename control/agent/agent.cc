@@ -47,13 +47,14 @@ std::vector<IpPrefix> DefaultServiceCidrs() {
   return cidrs;
 }
 
-std::vector<IpAddress> InternalAddresses(const model::Node* node) {
+// As kube-proxy takes them: internal addresses first, external ones after them.
+std::vector<IpAddress> AddressesOf(const model::Node* node) {
   std::vector<IpAddress> addresses;
   if (node == nullptr) return addresses;
-  for (const model::NodeAddress& entry : node->status().addresses()) {
-    const bool internal = entry.type() == "InternalIP";
-    if (const auto address = IpAddress::Parse(entry.address()); internal && address.ok()) {
-      addresses.push_back(*address);
+  for (const char* type : {"InternalIP", "ExternalIP"}) {
+    for (const model::NodeAddress& entry : node->status().addresses()) {
+      const auto address = IpAddress::Parse(entry.address());
+      if (entry.type() == type && address.ok()) addresses.push_back(*address);
     }
   }
   return addresses;
@@ -196,8 +197,8 @@ absl::Status Agent::Serve() {
 absl::Status Agent::ServeHealth() {
   HealthServerOptions options;
   options.state_dir = options_.state_dir;
-  options.keeper = options_.health_keeper;
-  options.start_keeper = options_.health_keeper;
+  options.keeper = options_.health_keeper != HealthKeeperChoice::kNone;
+  options.start_keeper = options_.health_keeper == HealthKeeperChoice::kStart;
   ASSIGN_OR_RETURN(
       health_,
       HealthServer::Create(
@@ -278,7 +279,7 @@ void Agent::Tell(const ClusterEvent& event) {
 
 NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
   asking_node_ = true;
-  node_->SetNodeObject(InternalAddresses(own_node));
+  node_->SetNodeObject(AddressesOf(own_node));
   asking_node_ = false;
   NodeConfig config;
   config.node_name = options_.node_name;

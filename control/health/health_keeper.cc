@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -152,6 +154,9 @@ void HealthKeeper::Expire() {
 
 absl::Status RunHealthKeeper(const HealthKeeperOptions& options) {
   ::prctl(PR_SET_NAME, "sluice-health");
+  std::error_code error;
+  std::filesystem::create_directories(options.state_dir, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("create folder ", options.state_dir));
   const std::string path = absl::StrCat(options.state_dir, "/health-keeper.lock");
   const UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return ErrnoStatus(errno, path);
