@@ -31,7 +31,7 @@ struct AgentOptions {
   std::string bpffs = "/sys/fs/bpf/sluice";
   std::string state_dir = "/var/lib/sluice";
   SocketLb socket_lb = SocketLb::kOff;
-  std::string cgroup;  // empty: the machine's cgroup v2 hierarchy
+  std::string cgroup;         // empty: the machine's cgroup v2 hierarchy
   InterfaceFlags interfaces;  // cluster_cidrs included
   NodePortFlag node_port_addresses;
   std::vector<IpPrefix> service_cidrs;

@@ -46,9 +46,9 @@ expect_equal 'said by status' \
   "$(cluster_ctl node-a -o json status | json 'd["features"]["hostSockets"]')" True
 before=$(opened web)
 for web in $WEB4 $WEB6; do
-  spread node-a $web 80 1000 a1,a2,b1,b2
-  expect_equal 'getpeername() tells the service' "$(sockets node-a peer $web 80 | json 'd["peer"]')" \
-    "$web 80"
+  spread node-a "$web" 80 1000 a1,a2,b1,b2
+  expect_equal 'getpeername() tells the service' \
+    "$(sockets node-a peer "$web" 80 | json 'd["peer"]')" "$web 80"
 done
 expect_equal 'counted' "$(($(opened web) - before))" $((2002 + SPREAD_AGAIN[tcp]))
 expect_equal 'a mapped address' "$(sockets node-a peer $WEB4 80 --mapped | json 'd["peer"]')" \
@@ -63,9 +63,10 @@ expect_equal 'loopback has no ClusterIP port' "$(probe node-a 127.0.0.1 80)" ref
 
 step 'UDP: connected, and one socket that asks several services'
 for echo in $ECHO4 $ECHO6; do
-  spread node-a $echo 53 500 a1,a2,b1,b2 --protocol udp
+  spread node-a "$echo" 53 500 a1,a2,b1,b2 --protocol udp
 done
-expect_match 'IPv4' "$(sockets node-a resolver $ECHO4 53 10.96.0.54 53 | json '" ".join(d["answers"])')" \
+expect_match 'IPv4' \
+  "$(sockets node-a resolver $ECHO4 53 10.96.0.54 53 | json '" ".join(d["answers"])')" \
   '^10\.96\.0\.53 53 (..) 10\.96\.0\.53 53 \1 10\.96\.0\.54 53 a1 10\.96\.0\.54 53 a1$'
 expect_match 'IPv6' \
   "$(sockets node-a resolver $ECHO6 53 fd00:10:96::54 53 | json '" ".join(d["answers"])')" \

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What socket calls of a node's own process give when they name a service; one JSON object.
 
-usage: sockets.py peer ADDRESS PORT [--mapped]   connect(): the error, or who answers and getpeername()
+usage: sockets.py peer ADDRESS PORT [--mapped]
+         connect(): the error, or who answers and what getpeername() says
        sockets.py resolver ADDRESS PORT [ADDRESS PORT...]
-                                                 one unconnected UDP socket asks all of them in turn,
-                                                 twice: where each answer seems to come from
+         one unconnected UDP socket asks all of them in turn, twice: where answers seem to come from
 Standard library only.
 """
 
@@ -28,7 +28,8 @@ def peer(address, port, mapped):
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
         name, port = connection.getpeername()[:2]
-        return {"peer": f"{name} {port}", "backend": answer.split(b"\r\n\r\n")[1].split()[0].decode()}
+        body = answer.split(b"\r\n\r\n")[1]
+        return {"peer": f"{name} {port}", "backend": body.split()[0].decode()}
 
 
 def resolver(targets):
