@@ -53,8 +53,8 @@ change_backends() {
   api_apply
 }
 
-# meets <what> <regular expression> <command that ends it...>: the fault is told, the old state is in
-# force under load; ended, the agent follows and is healthy.
+# meets <what> <regular expression> <command that ends it...>: the fault is told, the old state in
+# force under load; when it has ended, the agent follows and is healthy.
 meets() {
   local what=$1 pattern=$2
   shift 2
