@@ -104,7 +104,7 @@ absl::StatusOr<NodeDevices> ReadDevices(const std::string& device) {
 }
 
 absl::Status DeleteDevice(const std::string& device) {
-  const std::string what = absl::StrCat("delete device ", device);
+  const std::string what = absl::StrCat("remove device ", device);
   const unsigned index = ::if_nametoindex(device.c_str());
   if (index == 0) return absl::NotFoundError(absl::StrCat("no device ", device));
   mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);

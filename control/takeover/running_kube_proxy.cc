@@ -10,9 +10,10 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -26,9 +27,12 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kModes = {"iptables", "ipvs", "nftables", "userspace"};
 
+// Empty if it cannot be read: the process has ended meanwhile (ESRCH). Inserting a buffer catches
+// what reading one throws.
 std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return std::move(text).str();
 }
 
 bool IsPid(const std::string& name) {

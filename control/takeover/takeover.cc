@@ -6,8 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <fstream>
-#include <iterator>
-#include <optional>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -87,8 +86,9 @@ class Remover {
   void Note(const absl::Status& status) { result_.status.Update(status); }
 
   std::string ReadProc(const std::string& name) const {
-    std::ifstream file(absl::StrCat(proc_, "/", name));
-    return std::string(std::istreambuf_iterator<char>(file), {});
+    std::ostringstream text;
+    text << std::ifstream(absl::StrCat(proc_, "/", name)).rdbuf();
+    return std::move(text).str();
   }
 
   absl::StatusOr<std::vector<IptablesTable>> Save(const Iptables& iptables) {

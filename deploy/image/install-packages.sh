@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Second stage of the image: the packages of packages.txt, which lies beside this script, and nothing
-# that they only recommend. Run in the root that is to become the image.
+# Second stage of the image: the packages of packages.txt, which lies beside this script, and
+# nothing that they only recommend. Run in the root that is to become the image.
 set -eu
 
 list=$(dirname "$0")/packages.txt

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The image, made in a root folder by the steps of deploy/Containerfile's second stage on a base made
-# with debootstrap: it holds what it should and no more, every library is found, and sluiced serves a
-# node out of it with the rights that the DaemonSet gives.
+# The image, made in a root folder by the steps of deploy/Containerfile's second stage on a base
+# made with debootstrap: it holds what it should and no more, every library is found, and sluiced
+# serves a node out of it with the rights that the DaemonSet gives.
 #
 # The base is kept in the build folder; the packages on it are fetched each time.
 # shellcheck source=../e2e/expect.sh
@@ -103,7 +103,7 @@ expect_match 'sluicectl --version' "$(chroot "$root" sluicectl --version)" '^slu
 for program in iptables-{nft,legacy}-save ip6tables-{nft,legacy}-restore nft ipset ipvsadm; do
   chroot "$root" sh -c "command -v $program" >/dev/null || fail "no $program"
 done
-in_root 'mount -t proc proc /proc && sluiced --cleanup-kube-proxy' >"$CLUSTER_DIR/cleanup.log" 2>&1 ||
+in_root 'mount -t proc proc /proc && sluiced --cleanup-kube-proxy' 2>"$CLUSTER_DIR/cleanup.log" ||
   fail "--cleanup-kube-proxy: $(cat "$CLUSTER_DIR/cleanup.log")"
 
 # The container, as the DaemonSet describes it: its node folders, a root that cannot be written, its
@@ -138,8 +138,8 @@ SH
 in_container() {
   local name=$1
   shift
-  cluster_spawn "$name" node-a unshare --mount --propagation private sh "$CLUSTER_DIR/container.sh" "$root" \
-    "$CLUSTER_DIR" "$cgroup2" setpriv --bounding-set "$capabilities" --inh-caps=-all \
+  cluster_spawn "$name" node-a unshare --mount --propagation private \
+    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$cgroup2" setpriv --bounding-set "$capabilities" --inh-caps=-all \
     --no-new-privs "$@"
 }
 flags=(--manifests /etc/sluice/manifests --hostname-override node-a

@@ -5,7 +5,7 @@
 usage: manifests.py ROOT SLUICED
 
 Reads the YAML as kustomize does, as far as deploy/ uses it, and says what does not fit; the schema
-itself is the API server's to judge (dry_run_test.sh). manifests_test.py shows that each rule can fail.
+itself is the API server's to judge (dry_run_test.sh). manifests_test.py sees each rule fail.
 """
 
 import os

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a kube-proxy does to a node, for the tests of the takeover, with expect.sh; to be
-# sourced. The services are the usual ones (expect.sh), `void` without endpoints, and a load balancer with source
-# ranges, on the pods named.
+# What a kube-proxy does to a node, for the tests of the takeover, with expect.sh; to be sourced.
+# The services are the usual ones (expect.sh), `void` without endpoints, and a load balancer with
+# source ranges, on the pods named.
+
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 

@@ -133,7 +133,9 @@ class Iptables:
             end = f"{bracketed(address)}:{port}"
             target = "KUBE-SEP-" + hashed(name + protocol + end, 16)
             left = len(endpoints) - number
-            choice = f"-m statistic --mode random --probability {1 / left:.10f} " if left > 1 else ""
+            choice = f"-m statistic --mode random --probability {1 / left:.10f} "
+            if left == 1:
+                choice = ""
             self.add("nat", chain, f'-m comment --comment "{name} -> {end}" {choice}-j {target}')
             if f"-A {target}" in " ".join(self.rules["nat"]):
                 continue
@@ -226,8 +228,8 @@ class Nftables:
         for chain, rule in (
                 ("cluster-ips-check", f"{ip} daddr @cluster-ips reject comment "
                  '"Reject traffic to invalid ports of ClusterIPs"'),
-                ("cluster-ips-check", f"{ip} daddr {{ {self.cluster['serviceCidr']} }} drop comment "
-                 '"Drop traffic to unallocated ClusterIPs"'),
+                ("cluster-ips-check", f"{ip} daddr {{ {self.cluster['serviceCidr']} }} drop "
+                 'comment "Drop traffic to unallocated ClusterIPs"'),
                 ("filter-prerouting-pre-dnat", "ct state new jump firewall-check"),
                 ("filter-forward", "ct state new jump service-endpoints-check"),
                 ("filter-forward", "ct state new jump cluster-ips-check"),

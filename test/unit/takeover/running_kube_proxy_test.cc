@@ -79,6 +79,13 @@ TEST_F(ProcessTest, OneThatHasJustEndedDoesNotCount) {
   EXPECT_TRUE(CheckNoKubeProxyProcess(proc_).ok());
 }
 
+// Reading the files of a process that has just ended fails in the middle.
+TEST_F(ProcessTest, FilesThatCannotBeReadAreNobodys) {
+  fs::create_directories(proc_ + "/84/cmdline");
+  fs::create_directories(proc_ + "/84/comm");
+  EXPECT_TRUE(CheckNoKubeProxyProcess(proc_).ok());
+}
+
 TEST_F(ProcessTest, OneWhoseNamespaceMayNotBeReadCounts) {
   Process("83", "kube-proxy", "", "");
   fs::create_directory(proc_ + "/83/ns/net");  // readlink fails: not a link
