@@ -49,7 +49,7 @@ struct HealthServerOptions {
   bool start_keeper = false;  // start one when there is none: this program must know how to be it
   // How long the proxy counts as healthy without a word of its loop.
   absl::Duration loop_silence = absl::Seconds(6);
-  absl::Duration open_retry = absl::Seconds(10);  // of Services' ports that are in use
+  absl::Duration open_retry = absl::Seconds(5);  // of Services' ports that are in use
   // Between words to the keeper.
   absl::Duration tick = absl::Seconds(1);
 };
