@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cmd/sluiced/flags.h"
 
-#include <linux/magic.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,7 +22,6 @@
 #include "control/agent/version.h"
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
-#include "control/datapath/socket_programs.h"
 #include "control/config/apply_config.h"
 
 namespace sluice {
@@ -161,9 +158,6 @@ absl::Status ChooseSource(const CLI::App& app, const KubeProxyFlags& flags,
 }
 
 absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
-  if (!options.cgroup.empty()) {
-    RETURN_IF_ERROR(Annotate(CheckCgroup(options.cgroup), "--cgroup"));
-  }
   options.socket_lb = texts.socket_lb == "host" ? SocketLb::kHost : SocketLb::kOff;
   options.interfaces.uplinks = SplitPatterns(texts.uplinks);
   options.interfaces.pod_interfaces = SplitPatterns(texts.pod_interfaces);

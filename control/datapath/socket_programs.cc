@@ -37,6 +37,16 @@ struct SkeletonDeleter {
 };
 using Skeleton = std::unique_ptr<sl_sock, SkeletonDeleter>;
 
+// That `path` is a folder of a cgroup v2 hierarchy.
+absl::Status CheckCgroup(const std::string& path) {
+  struct statfs found {};
+  if (::statfs(path.c_str(), &found) != 0) return ErrnoStatus(errno, path);
+  if (static_cast<std::uint64_t>(found.f_type) != CGROUP2_SUPER_MAGIC) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not a cgroup v2 folder"));
+  }
+  return absl::OkStatus();
+}
+
 std::string LinkFolder(const std::string& folder) { return absl::StrCat(folder, "/cgroup"); }
 
 // The programs use the maps of the TC programs and have none of their own.
@@ -97,15 +107,6 @@ absl::Status Attach(const bpf_program* program, const std::string& path, int cgr
 }
 
 }  // namespace
-
-absl::Status CheckCgroup(const std::string& path) {
-  struct statfs found {};
-  if (::statfs(path.c_str(), &found) != 0) return ErrnoStatus(errno, path);
-  if (static_cast<std::uint64_t>(found.f_type) != CGROUP2_SUPER_MAGIC) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a cgroup v2 folder"));
-  }
-  return absl::OkStatus();
-}
 
 absl::StatusOr<std::string> FindCgroupRoot() {
   for (const char* path : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {

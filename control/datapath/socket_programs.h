@@ -16,17 +16,15 @@ namespace sluice {
 // Errors: NOT_FOUND saying what to do.
 absl::StatusOr<std::string> FindCgroupRoot();
 
-// That `path` is a folder of a cgroup v2 hierarchy. Errors: NOT_FOUND; INVALID_ARGUMENT.
-absl::Status CheckCgroup(const std::string& path);
-
 // The cookie of the calling thread's network namespace. Errors: UNIMPLEMENTED before Linux 5.14.
 absl::StatusOr<std::uint64_t> OwnNetnsCookie();
 
 // Loads the programs on the maps that are pinned in `folder` and attaches them to `cgroup` for the
 // sockets of the namespace `netns_cookie`. Links that are pinned get the new programs in one step
 // each, so that no call meets a moment without; those at another cgroup are made anew.
-// Errors: NOT_FOUND when the maps are not pinned; FAILED_PRECONDITION when the kernel refuses a
-// program; else as errno says. What was attached before then stays as it was.
+// Errors: INVALID_ARGUMENT when `cgroup` is none; NOT_FOUND when the maps are not pinned;
+// FAILED_PRECONDITION when the kernel refuses a program; else as errno says. What was attached
+// before then stays as it was.
 absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
                                   std::uint64_t netns_cookie);
 
