@@ -274,6 +274,12 @@ std::vector<std::string> NodeDatapath::Degraded() const {
   if (!config_status_.ok()) reasons.emplace_back(config_status_.message());
   if (!socket_status_.ok()) reasons.emplace_back(socket_status_.message());
   if (!monitor_->status().ok()) reasons.emplace_back(monitor_->status().message());
+  if (NamesAnotherMachine(object_addresses_, addresses_.local)) {
+    reasons.push_back(absl::StrCat(
+        "the Node ", options_.node_name, " has the address ", object_addresses_.front().ToString(),
+        ", which this machine has not: is it the right name (--hostname-override), and is there no "
+        "other machine of that name?"));
+  }
   for (const AttachedInterface& interface : attached_) {
     if (!interface.error.empty()) {
       reasons.push_back(absl::StrCat("interface ", interface.name, ": ", interface.error));

@@ -118,6 +118,13 @@ absl::StatusOr<NodePortFlag> ParseNodePortFlag(std::string_view text) {
   return flag;
 }
 
+bool NamesAnotherMachine(const std::vector<IpAddress>& object_addresses,
+                         const std::set<IpAddress>& local) {
+  return !object_addresses.empty() && !local.empty() &&
+         std::none_of(object_addresses.begin(), object_addresses.end(),
+                      [&](const IpAddress& address) { return local.contains(address); });
+}
+
 NodeAddresses FindNodeAddresses(const NetworkState& network,
                                 const std::vector<Interface>& interfaces, const AddressFlags& flags,
                                 const std::vector<IpAddress>& object_addresses) {

@@ -39,6 +39,12 @@ struct NodeAddresses {
   friend bool operator==(const NodeAddresses&, const NodeAddresses&) = default;
 };
 
+// Whether a Node object with these addresses speaks of another machine than the one that holds
+// `local`: of one that has the same name, or it is the name that is wrong. False while either is
+// empty.
+bool NamesAnotherMachine(const std::vector<IpAddress>& object_addresses,
+                         const std::set<IpAddress>& local);
+
 struct AddressFlags {
   NodePortFlag node_port;
   std::vector<IpPrefix> cluster_cidrs;  // addresses inside are never the node's

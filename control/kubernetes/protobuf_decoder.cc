@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/stubs/logging.h"
 #include "google/protobuf/wire_format_lite.h"
 
 #include "control/base/status_macros.h"
@@ -39,6 +40,12 @@ absl::Status Garbage(std::string_view what) {
 absl::Status WrongKind(const std::string& expected, const std::string& found) {
   return absl::UnknownError(
       absl::StrCat("the server sends a ", found, " where a ", expected, " belongs"));
+}
+
+bool Parse(const std::string& bytes, Message& message) {
+  // The library would write to standard error about text that is not UTF-8.
+  const google::protobuf::LogSilencer silencer;
+  return message.ParseFromString(bytes);
 }
 
 // The first field `number` of the message in `bytes`, which may be cut off: then as much as there
@@ -204,7 +211,7 @@ class ProtobufListDecoder final : public AnswerDecoder {
     if (body_.kept().size() < body_.size()) {
       return TellOversize(body_.kept(), body_.size(), sink_);
     }
-    if (!object_.ParseFromString(body_.kept())) return Garbage(kind_);
+    if (!Parse(body_.kept(), object_)) return Garbage(kind_);
     return sink_.OnItem(object_);
   }
 
@@ -273,7 +280,7 @@ class ProtobufWatchDecoder final : public AnswerDecoder {
     }
     ASSIGN_OR_RETURN(const WatchEventType type, ReadWatchEventType(event.type()));
     if (found != kind_) return WrongKind(kind_, found);
-    if (!object_.ParseFromString(envelope.raw())) return Garbage(kind_);
+    if (!Parse(envelope.raw(), object_)) return Garbage(kind_);
     return sink_.OnEvent(type, object_);
   }
 

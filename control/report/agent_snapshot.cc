@@ -87,6 +87,7 @@ AgentSnapshot ReadSnapshot(const Json& json) {
   Read(json, "nodeAddresses", snapshot.node_addresses);
   Read(json, "features", snapshot.features);
   Read(json, "timeouts", snapshot.timeouts);
+  Read(json, "source", snapshot.source);
   for (const Json& element : Elements(json, "degraded")) {
     snapshot.degraded.push_back(Sentence(element));
   }

@@ -64,6 +64,7 @@ struct AgentSnapshot {
   std::uint64_t source_generation = 0;
   std::uint64_t applied_generation = 0;
   std::vector<std::string> degraded;  // reasons; empty: healthy
+  Json source;                        // how the Kubernetes API is followed; null: it is not
   std::vector<AgentProblem> problems;
   std::vector<std::string> conflicts;  // each names both Services and what they claim
   std::vector<AgentInterface> interfaces;

@@ -70,6 +70,7 @@ Json AgentPartToJson(const AgentSnapshot& agent) {
           {"synced", agent.synced},
           {"sourceGeneration", agent.source_generation},
           {"appliedGeneration", agent.applied_generation},
+          {"source", agent.source},
           {"degraded", agent.degraded},
           {"problems", std::move(problems)},
           {"conflicts", agent.conflicts},
@@ -95,6 +96,17 @@ std::string AgentLine(const StatusReport& report, absl::Time now) {
   return absl::StrCat("not running; the last one had pid ", report.meta.agent_pid,
                       " and was started at ",
                       absl::FormatTime(absl::RFC3339_sec, started, absl::UTCTimeZone()));
+}
+
+// Whom the agent follows, and since when it cannot; empty for an agent that follows files.
+std::string SourceLine(const Json& source) {
+  if (!source.is_object()) return "";
+  const Json server = source.value("server", Json());
+  const Json away = source.value("awaySince", Json());
+  return Line("source", absl::StrCat("Kubernetes API ",
+                                     server.is_string() ? server.get<std::string>() : "unknown",
+                                     away.is_string() ? ", not followed since " : ", followed",
+                                     away.is_string() ? away.get<std::string>() : ""));
 }
 
 // One heading and one indented line an element; nothing when there is none.
@@ -176,6 +188,7 @@ std::string StatusToTable(const StatusReport& report, absl::Time now) {
         Line("node", absl::StrCat(agent.node_name, " ", absl::StrJoin(agent.node_addresses, " "))),
         Line("synced", absl::StrCat(agent.synced ? "yes" : "no", ", applied ",
                                     agent.applied_generation, " of ", agent.source_generation)),
+        SourceLine(agent.source),
         Line("features", absl::StrJoin(FeatureTexts(agent.features), " ")));
   }
   absl::StrAppend(&text, Line("pins", report.pins));

@@ -125,6 +125,14 @@ TEST_F(NodeAddressesTest, TemporaryAddressesAreTakenOnlyWithoutOthers) {
   EXPECT_EQ(Find().source[abi::SL_FAMILY_V6], Ip("2001:db8::dead"));
 }
 
+TEST(NamesAnotherMachineTest, NoneOfTheObjectsAddressesIsHeldHere) {
+  const std::set<IpAddress> local = {Ip("127.0.0.1"), Ip("192.0.2.10")};
+  EXPECT_TRUE(NamesAnotherMachine({Ip("192.0.2.11"), Ip("2001:db8::11")}, local));
+  EXPECT_FALSE(NamesAnotherMachine({Ip("192.0.2.11"), Ip("192.0.2.10")}, local));
+  EXPECT_FALSE(NamesAnotherMachine({}, local));
+  EXPECT_FALSE(NamesAnotherMachine({Ip("192.0.2.11")}, {}));
+}
+
 TEST(NodePortFlagTest, IsPrimaryOrCidrs) {
   EXPECT_TRUE(ParseNodePortFlag(" primary ")->primary);
   EXPECT_THAT(ParseNodePortFlag("192.0.2.0/24, 2001:db8::/32")->cidrs,

@@ -10,7 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/stubs/logging.h"
 #include "gtest/gtest.h"
 
 #include "control/kubernetes/answer_status.h"
@@ -201,7 +200,6 @@ TEST(AnswerDecoderTest, AnAnswerThatEndsEarlyIsToldFromOneThatIsWhole) {
 
 TEST(AnswerDecoderTest, DamagedBytesAreRefusedOrReadButNeverHarm) {
   std::mt19937 random(7);
-  google::protobuf::LogSilencer silencer;  // about text that is not UTF-8
   for (const char* file : {"services.list.pb", "services.watch.pb", "services.list.json"}) {
     const std::string bytes = ReadRecorded(file);
     const bool is_watch = std::string(file).find("watch") != std::string::npos;

@@ -61,8 +61,8 @@ TEST(StatusReportTest, JsonOfARunningAgent) {
   EXPECT_EQ(StatusToJson(report, At("2026-11-23T06:05:12Z")), Json::parse(R"({
     "agent": "running", "health": "healthy", "pid": 1234, "startedAt": "2026-11-23T06:00:00Z",
     "upSeconds": 312, "nodeName": "node-a", "nodeAddresses": ["192.0.2.10", "2001:db8::10"],
-    "synced": true, "sourceGeneration": 9, "appliedGeneration": 9, "degraded": [],
-    "problems": [{"origin": "a.yaml", "object": "Service default/web",
+    "synced": true, "sourceGeneration": 9, "appliedGeneration": 9, "source": null,
+    "degraded": [], "problems": [{"origin": "a.yaml", "object": "Service default/web",
                   "message": "a.yaml:3: port 0"}],
     "conflicts": ["default/a and default/b claim NodePort 30080"],
     "listenersShadowed": [{"port": 30080, "protocol": "TCP", "service": "default/web:http",
@@ -70,6 +70,19 @@ TEST(StatusReportTest, JsonOfARunningAgent) {
     "features": {"tcx": true, "batch": false}, "timeouts": {},
     "pins": "/sys/fs/bpf/sluice/v1", "mapsError": "",
     "counts": {"services": 2, "frontends": 4, "backends": 4, "flows": 4}})"));
+}
+
+TEST(StatusReportTest, SaysSinceWhenTheApiIsAway) {
+  StatusReport report = RunningStatus();
+  const absl::Time now = At("2026-11-23T06:05:12Z");
+  report.agent->source = {{"server", "https://192.0.2.1:6443"}, {"awaySince", nullptr}};
+  EXPECT_THAT(StatusToTable(report, now),
+              HasSubstr("source      Kubernetes API https://192.0.2.1:6443, followed\n"));
+  report.agent->source["awaySince"] = "2026-11-23T06:04:00Z";
+  EXPECT_THAT(StatusToTable(report, now),
+              HasSubstr("source      Kubernetes API https://192.0.2.1:6443, not followed since "
+                        "2026-11-23T06:04:00Z\n"));
+  EXPECT_EQ(StatusToJson(report, now)["source"], report.agent->source);
 }
 
 TEST(StatusReportTest, WhateverIsWrongDegrades) {
