@@ -154,6 +154,8 @@ void HealthKeeper::Expire() {
 
 absl::Status RunHealthKeeper(const HealthKeeperOptions& options) {
   ::prctl(PR_SET_NAME, "sluice-health");
+  // A container's first process gets no signal that it does not handle.
+  for (const int signal : {SIGTERM, SIGINT}) ::signal(signal, [](int) { ::_exit(0); });
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   if (error) return ErrnoStatus(error.value(), absl::StrCat("create folder ", options.state_dir));
