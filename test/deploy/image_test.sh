@@ -49,6 +49,7 @@ in_root() {
 }
 
 open_cluster
+own_cgroup
 root=$CLUSTER_DIR/root
 
 step 'the base'
@@ -114,7 +115,6 @@ added = re.search(r"^ *add: \[(.*)\]$", open(sys.argv[1], encoding="utf-8").read
 print("-all" + "".join(",+" + name.strip().lower() for name in added.split(",")))
 PY
 )
-cgroup2=$(findmnt -n -o TARGET -t cgroup2 | head -n 1)
 mkdir -p "$root"/{run/sluice/cgroup2,var/lib/sluice,etc/sluice/manifests} \
   "$CLUSTER_DIR/state-node-a"
 cat >"$CLUSTER_DIR/container.sh" <<'SH'
@@ -139,11 +139,11 @@ in_container() {
   local name=$1
   shift
   cluster_spawn "$name" node-a unshare --mount --propagation private \
-    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$cgroup2" setpriv --bounding-set "$capabilities" --inh-caps=-all \
+    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$CLUSTER_CGROUP" setpriv --bounding-set "$capabilities" --inh-caps=-all \
     --no-new-privs "$@"
 }
 flags=(--manifests /etc/sluice/manifests --hostname-override node-a
-  --bpffs "$CLUSTER_BPFFS-node-a" --cgroup /run/sluice/cgroup2)
+  --bpffs "$CLUSTER_BPFFS-node-a" --socket-lb host --cgroup /run/sluice/cgroup2)
 
 step 'sluiced before the node is prepared'
 cluster_serve a1 b1
@@ -167,6 +167,7 @@ in_container sluiced-node-a sluiced "${flags[@]}"
 cluster_agent_ready node-a
 expect_match 'a pod to a service' "$(probe a2 $WEB4 80)" '^answer'
 expect_match 'the network to a node port' "$(probe client "${CLUSTER_V6[node-a]}" 30080)" '^answer'
+expect_match 'the node to a service' "$(probe node-a $WEB4 80)" '^answer'
 if grep -E 'warning|error' "$CLUSTER_DIR/sluiced-node-a.log"; then fail 'it is not content'; fi
 cluster_kill sluiced-node-a
 expect_equal 'exit code' "$CLUSTER_EXIT" 0

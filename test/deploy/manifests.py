@@ -124,6 +124,9 @@ def rights_on_the_node_are_least(deployment):
                          "readOnlyRootFilesystem": True}.items():
         if context.get(field) is not value:
             yield f"{field} is {context.get(field)}"
+    for other in pod_of(deployment.daemon_set("base"))["containers"][1:]:
+        if other["securityContext"]["capabilities"] != {"drop": ["ALL"]}:
+            yield f"{other['name']} has capabilities"
     if pod_of(deployment.daemon_set("base")).get("hostPID"):
         yield "hostPID"
 

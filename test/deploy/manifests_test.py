@@ -38,6 +38,8 @@ BROKEN = [
      "pods_are_on_every_node"),
     (lambda d: sluiced(d)["securityContext"]["capabilities"]["add"].append("SYS_ADMIN"),
      "rights_on_the_node_are_least"),
+    (lambda d: base(d)["containers"][1]["securityContext"]["capabilities"].update(add=["BPF"]),
+     "rights_on_the_node_are_least"),
     (lambda d: sluiced(d)["securityContext"].update(privileged=True),
      "rights_on_the_node_are_least"),
     (lambda d: sluiced(d)["volumeMounts"].append({"name": "nothing", "mountPath": "/x"}),

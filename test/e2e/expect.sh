@@ -67,6 +67,17 @@ open_cluster() {
   mkdir "$MANIFESTS"
 }
 
+# Gives the test a cgroup of its own, so that programs at sockets see no process of this machine.
+own_cgroup() {
+  local root
+  for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+    [[ $(stat -fc %T "$root" 2>/dev/null) == cgroup2fs ]] && break
+  done
+  CLUSTER_CGROUP=$root/sluice-$CLUSTER
+  mkdir "$CLUSTER_CGROUP"
+  trap 'cluster_close; rmdir "$CLUSTER_CGROUP"' EXIT
+}
+
 # manifest <file>: what is on standard input becomes that file at once, as editors do it.
 manifest() {
   cat >"$CLUSTER_DIR/manifest.new"
@@ -218,8 +229,11 @@ hold() {
   local name=$1 from=$2 descriptor
   shift 2
   mkfifo "$CLUSTER_DIR/$name.in"
-  nsenter --net="/run/netns/$CLUSTER-$from" -- python3 "$CLUSTER_E2E/traffic.py" hold "$@" \
-    --timeout 5 <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &
+  (
+    [[ -z ${CLUSTER_CGROUP:-} ]] || echo "$BASHPID" >"$CLUSTER_CGROUP/cgroup.procs"
+    exec nsenter --net="/run/netns/$CLUSTER-$from" -- \
+      python3 "$CLUSTER_E2E/traffic.py" hold "$@" --timeout 5
+  ) <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &
   CLUSTER_PIDS[$name]=$!
   exec {descriptor}>"$CLUSTER_DIR/$name.in"
   HELD[$name]=$descriptor
