@@ -112,6 +112,7 @@ for mode in iptables-legacy nftables; do
   sluiced_does --cleanup
   ask_all "again$n" "sluice's programs have gone" '^answer' "${TCP_KINDS[@]}" "${UDP_KINDS[@]}"
   ask_all "sluice$n" "sluice's programs have gone" '^(reset|timeout)$' "${TCP_KINDS[@]}"
+  ask_all "sluice$n" 'datagrams of old' '^answer' "${UDP_KINDS[@]}"
   expect_match 'what a process of the node opened through sluice' "$(ask "host-sluice$n")" '^answer'
   load_some_more rest more
   load_stop_without_failure rest
