@@ -139,7 +139,8 @@ in_container() {
   local name=$1
   shift
   cluster_spawn "$name" node-a unshare --mount --propagation private \
-    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$CLUSTER_CGROUP" setpriv --bounding-set "$capabilities" --inh-caps=-all \
+    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$CLUSTER_CGROUP" \
+    setpriv --bounding-set "$capabilities" --inh-caps=-all \
     --no-new-privs "$@"
 }
 flags=(--manifests /etc/sluice/manifests --hostname-override node-a

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # sluiced --cleanup-kube-proxy takes out what kube-proxy has left, in every mode, and nothing else:
-# also when it is run again, has to stop half-way, finds a rule of somebody else that uses one of the
-# chains, or comes while a kube-proxy still runs.
+# also when it is run again, has to stop half-way, finds a rule of somebody else that uses one of
+# the chains, or comes while a kube-proxy still runs.
 # shellcheck source=kube_proxy.sh
 source "$(dirname "${BASH_SOURCE[0]}")/kube_proxy.sh"
 
@@ -43,7 +43,8 @@ expect_match 'it says so' "$SAID" "nothing of kube-proxy's is there"
 
 step 'ipvs'
 for six in '' 6-; do
-  for set in CLUSTER-IP:hash:ip,port LOOP-BACK:hash:ip,port,ip HEALTH-CHECK-NODE-PORT:bitmap:port; do
+  for set in CLUSTER-IP:hash:ip,port LOOP-BACK:hash:ip,port,ip \
+    HEALTH-CHECK-NODE-PORT:bitmap:port; do
     family=()
     [[ -z $six || $set == *bitmap* ]] || family=(family inet6)
     range=()
