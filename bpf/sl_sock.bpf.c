@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The socket programs, attached to a cgroup: services for the node's own processes. */
+#include "hook/ctx_tc.h"
+
 #include "core/socket.h"
+#include "packet/packet.h"
 
 SEC("cgroup/connect4")
 int sl_connect4(sl_call_ctx *ctx)
@@ -48,6 +51,46 @@ SEC("cgroup/getpeername6")
 int sl_getpeer6(sl_call_ctx *ctx)
 {
 	return socket_tell_service(ctx, true);
+}
+
+/*
+ * What the programs above would do with a call, asked with a packet as the other hooks are: the
+ * kernel test-runs no program of a socket. Attached nowhere.
+ */
+SEC("tc")
+int sl_trace_host(sl_ctx *ctx)
+{
+	struct socket_target target = { .traced = 1, .netns = sl_node_netns };
+	__u32 verdict = SL_VERDICT_NONE;
+	struct socket_peer peer = {};
+	struct packet p;
+	int chosen;
+
+	p.hook = 0;
+	p.flags = PACKET_TRACED;
+	if (!ctx_traced(ctx) || packet_parse(ctx, &p) != PACKET_FLOW)
+		return CTX_NEXT;
+	target.address = p.flow.key.destination;
+	target.port = p.flow.key.destination_port;
+	target.protocol = p.flow.key.protocol;
+	target.family = p.family;
+	chosen = socket_choose(&target, &peer);
+	if (chosen > 0) {
+		struct flow_entry entry = {
+			.new_source = p.flow.key.source,
+			.new_source_port = p.flow.key.source_port,
+			.new_destination = peer.backend,
+			.new_destination_port = peer.backend_port,
+		};
+
+		verdict = SL_VERDICT_FORWARD;
+		if (packet_rewrite(ctx, &p, &entry))
+			target.reason = SL_REASON_REWRITE_FAILED;
+	} else if (chosen < 0) {
+		verdict = socket_rejects(target.reason) ? SL_VERDICT_REJECT : SL_VERDICT_DROP;
+	}
+	ctx_answer(ctx, target.service_id, target.reason, verdict, target.frontend);
+	return CTX_NEXT;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

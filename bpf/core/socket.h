@@ -14,14 +14,17 @@
 #include "core/select.h"
 #include "hook/sock_addr.h"
 
-/* Where a call goes. */
+/* Where a call goes, and what is found out about that. */
 struct socket_target {
 	struct addr address;
 	__be16 port;
-	__u16 pad;
+	__u16 traced; /* nothing is counted or remembered */
 	__u32 protocol;
-	__u32 family; /* enum sl_family, of the address */
-	__u64 netns;  /* the socket's network namespace, by its cookie */
+	__u32 family;	/* enum sl_family, of the address */
+	__u32 frontend; /* enum sl_frontend_kind */
+	__u64 netns;	/* the socket's network namespace, by its cookie */
+	__u32 service_id;
+	__u32 reason; /* enum sl_reason, of a call that fails */
 };
 
 /* Loopback and unspecified addresses: at a node's port they stand for the node. */
@@ -34,26 +37,36 @@ static __always_inline bool socket_is_loopback(const struct addr *address)
 	return !address->w[2] && bpf_ntohl(address->w[3]) <= 1;
 }
 
-/* Return: the error of a call that @reason is in the way of. */
-static __always_inline int socket_refuse(__u32 service_id, __u32 reason)
+/* Is the call answered as a rejected packet would be? */
+static __always_inline bool socket_rejects(__u32 reason)
 {
-	bool rejected = reason == SL_REASON_NO_BACKEND || reason == SL_REASON_NO_SUCH_PORT;
+	return reason == SL_REASON_NO_BACKEND || reason == SL_REASON_NO_SUCH_PORT;
+}
+
+/* Return: the error of a call that @reason is in the way of. */
+static __always_inline int socket_refuse(struct socket_target *target, __u32 service_id,
+					 __u32 reason)
+{
 	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 
-	count_drop(reason, service_id);
-	if (stats && service_id) {
-		if (rejected)
-			__sync_fetch_and_add(&stats->rejected, 1);
-		else
-			__sync_fetch_and_add(&stats->dropped, 1);
+	target->service_id = service_id;
+	target->reason = reason;
+	if (!target->traced) {
+		count_drop(reason, service_id);
+		if (stats && service_id) {
+			if (socket_rejects(reason))
+				__sync_fetch_and_add(&stats->rejected, 1);
+			else
+				__sync_fetch_and_add(&stats->dropped, 1);
+		}
 	}
-	if (rejected)
+	if (socket_rejects(reason))
 		return -ECONNREFUSED;
 	return reason == SL_REASON_SOURCE_DENIED ? -EPERM : -EHOSTUNREACH;
 }
 
 /* No service is there: is the address ours all the same? Return: 0, or the error of the call. */
-static __noinline int socket_unknown(const struct socket_target *target)
+static __noinline int socket_unknown(struct socket_target *target)
 {
 	struct service_key key = { .address = target->address };
 	struct node_config *config;
@@ -63,17 +76,17 @@ static __noinline int socket_unknown(const struct socket_target *target)
 	if (filter_has(&target->address, 0, 0)) {
 		service = bpf_map_lookup_elem(&sl_services, &key);
 		if (service)
-			return socket_refuse(service->id, SL_REASON_NO_SUCH_PORT);
+			return socket_refuse(target, service->id, SL_REASON_NO_SUCH_PORT);
 	}
 	config = bpf_map_lookup_elem(&sl_config, &zero);
 	if (config && target->family < SL_FAMILY_COUNT &&
 	    address_in_range(&config->service_range[target->family], &target->address))
-		return socket_refuse(0, SL_REASON_NO_SUCH_SERVICE);
+		return socket_refuse(target, 0, SL_REASON_NO_SUCH_SERVICE);
 	return 0;
 }
 
 /* Return: 1 and *peer, if the target is a service; 0: it is not; else the error of the call. */
-static __noinline int socket_choose(const struct socket_target *target, struct socket_peer *peer)
+static __noinline int socket_choose(struct socket_target *target, struct socket_peer *peer)
 {
 	struct service_key key = { .address = target->address };
 	bool loopback = socket_is_loopback(&target->address);
@@ -98,11 +111,13 @@ static __noinline int socket_choose(const struct socket_target *target, struct s
 		return 0;
 	if (!service)
 		return loopback ? 0 : socket_unknown(target);
+	target->frontend = service->kind;
 	/* Source ranges: the node's own traffic passes if the node's address is in range. */
 	backend = select_backend(service, &node, &bound, target->family, false, 0, &id, &reason);
 	if (!backend)
-		return socket_refuse(service->id, reason);
-	if (service->flags & SL_SERVICE_AFFINITY)
+		return socket_refuse(target, service->id, reason);
+	target->service_id = service->id;
+	if (service->flags & SL_SERVICE_AFFINITY && !target->traced)
 		affinity_bind(service, &bound, id, backend->generation);
 	peer->service = target->address;
 	peer->service_port = target->port;
@@ -111,7 +126,8 @@ static __noinline int socket_choose(const struct socket_target *target, struct s
 	peer->service_id = service->id;
 	peer->backend_id = id;
 	peer->backend_generation = backend->generation;
-	count_opened(service->id, id);
+	if (!target->traced)
+		count_opened(service->id, id);
 	return 1;
 }
 

@@ -157,8 +157,8 @@ struct l3_v4_error {
  * Makes the packet an ICMP error about it, from its destination to its source, but for the MAC
  * addresses. @mtu: for ICMP_ERROR_TOO_BIG. Return: 0, or -1.
  */
-static __noinline int l3_v4_icmp_error(sl_ctx *ctx, const struct packet *p,
-				       enum icmp_error_kind kind, __u32 mtu)
+static __noinline __attribute__((unused)) int l3_v4_icmp_error(sl_ctx *ctx, const struct packet *p,
+							       enum icmp_error_kind kind, __u32 mtu)
 {
 	__u32 quote = p->l4 - p->l3 + ICMP_QUOTE_L4;
 	struct l3_v4_error error = {};

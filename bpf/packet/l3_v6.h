@@ -217,8 +217,8 @@ struct l3_v6_error {
 };
 
 /* As l3_v4_icmp_error. */
-static __noinline int l3_v6_icmp_error(sl_ctx *ctx, const struct packet *p,
-				       enum icmp_error_kind kind, __u32 mtu)
+static __noinline __attribute__((unused)) int l3_v6_icmp_error(sl_ctx *ctx, const struct packet *p,
+							       enum icmp_error_kind kind, __u32 mtu)
 {
 	__u32 quote = p->l4 - p->l3 + ICMP_QUOTE_L4;
 	struct l3_v6_error error = {};

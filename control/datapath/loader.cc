@@ -182,7 +182,8 @@ absl::Status Load(sl_tc* skeleton) {
   return ErrnoStatus(err, "load maps and programs");
 }
 
-// Puts `fd` at `path` in one step, whatever was there.
+}  // namespace
+
 absl::Status PinReplacing(int fd, const std::string& path) {
   const std::string fresh = absl::StrCat(path, "_new");  // bpffs allows no dots in names
   ::unlink(fresh.c_str());                               // left over by a crash between the steps
@@ -196,8 +197,6 @@ absl::Status PinReplacing(int fd, const std::string& path) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status CheckSizes(const MapSizes& sizes) {
   for (const SizedMaps& sized : Sized()) {

@@ -39,6 +39,9 @@ std::string PinFolder(std::string_view bpffs);
 // Errors: FAILED_PRECONDITION for a path on another file system, PERMISSION_DENIED.
 absl::StatusOr<bool> EnsureBpffs(const std::string& bpffs);
 
+// Pins `fd` at `path` in one step, whatever was there. Errors: as errno says.
+absl::Status PinReplacing(int fd, const std::string& path);
+
 struct LoadedPrograms {
   std::array<UniqueFd, kHooks.size()> programs;  // in the order of kHooks
   // A pinned map that keeps its size although a flag asks for another, for people.

@@ -20,7 +20,9 @@
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
+#include "control/datapath/loader.h"
 #include "maps/bpf_table.h"
+#include "maps/names.h"
 #include "sl_sock.skel.h"
 
 namespace sluice {
@@ -153,8 +155,12 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   }
   const std::string links = LinkFolder(folder);
   if (::mkdir(links.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, links);
+  // Only asked, never attached: by `sluicectl trace`.
+  RETURN_IF_ERROR(PinReplacing(bpf_program__fd(skeleton->progs.sl_trace_host),
+                               absl::StrCat(folder, "/progs/", names::kTraceHostProgram)));
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
+    if (program == skeleton->progs.sl_trace_host) continue;
     RETURN_IF_ERROR(Attach(program, absl::StrCat(links, "/", bpf_program__name(program)),
                            cgroup_fd.get(), found.st_ino));
   }
@@ -163,6 +169,7 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
 
 absl::Status DetachSocketPrograms(const std::string& folder) {
   absl::Status first;
+  ::unlink(absl::StrCat(folder, "/progs/", names::kTraceHostProgram).c_str());  // may not be there
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(LinkFolder(folder), error)) {
     const std::string path = entry.path().string();

@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -22,6 +24,7 @@
 #include "control/base/unique_fd.h"
 #include "control/report/output.h"
 #include "control/report/pinned_state.h"
+#include "maps/names.h"
 #include "maps/trace.h"
 
 namespace sluice::report {
@@ -31,7 +34,11 @@ constexpr std::uint32_t kMaxCount = 100'000;
 // A program may grow the packet (an ICMP error with the packet inside it).
 constexpr std::size_t kMaxFrame = 2048;
 
+constexpr std::array<std::pair<std::string_view, TraceHook>, 3> kHookNames = {
+    {{"pod", TraceHook::kPod}, {"net", TraceHook::kNet}, {"host", TraceHook::kHost}}};
+
 const char* ProgramName(TraceHook hook) {
+  if (hook == TraceHook::kHost) return names::kTraceHostProgram;
   return hook == TraceHook::kPod ? "sl_from_pod" : "sl_from_net";
 }
 
@@ -122,14 +129,13 @@ absl::StatusOr<TraceAnswer> Interpret(const RunResult& result, const PacketEnds&
 
 absl::StatusOr<TraceRequest> ParseTraceArguments(const TraceArguments& arguments) {
   TraceRequest request;
-  if (arguments.hook == "host") {
-    return absl::UnimplementedError("--hook host: comes with the socket path");
-  }
-  if (arguments.hook != "pod" && arguments.hook != "net") {
+  const auto hook = std::find_if(kHookNames.begin(), kHookNames.end(),
+                                 [&](const auto& name) { return name.first == arguments.hook; });
+  if (hook == kHookNames.end()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--hook \"", arguments.hook, "\": expected pod, net or host"));
   }
-  request.hook = arguments.hook == "pod" ? TraceHook::kPod : TraceHook::kNet;
+  request.hook = hook->second;
   const std::uint32_t protocol = ProtocolNumber(arguments.protocol).value_or(0);
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
     return absl::InvalidArgumentError(
@@ -173,11 +179,17 @@ absl::StatusOr<TraceInterface> ChooseTraceInterface(const std::string& name, Tra
 
 absl::StatusOr<std::vector<TraceAnswer>> RunTrace(
     const std::string& pins, const TraceRequest& request, const TraceInterface& interface,
-    const Table<std::uint32_t, abi::service_name>& names,
+    const Table<std::uint32_t, abi::service_name>& service_names,
     const std::function<std::uint16_t()>& random_port) {
   const std::string path = absl::StrCat(pins, "/progs/", ProgramName(request.hook));
   const UniqueFd program(bpf_obj_get(path.c_str()));
-  if (!program.valid()) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  if (!program.valid()) {
+    const absl::Status failed = ErrnoStatus(errno, absl::StrCat("open ", path));
+    if (request.hook != TraceHook::kHost || !absl::IsNotFound(failed)) return failed;
+    return absl::NotFoundError(
+        "--hook host: the node's own processes have no services; sluiced --socket-lb host gives "
+        "them some");
+  }
   PacketEnds ends;
   ends.source = request.source.address;
   ends.destination = request.destination.address;
@@ -189,7 +201,7 @@ absl::StatusOr<std::vector<TraceAnswer>> RunTrace(
     ASSIGN_OR_RETURN(
         const RunResult result,
         RunOnce(program.get(), BuildTracePacket(ends, interface.mac), interface.ifindex));
-    ASSIGN_OR_RETURN(answers.emplace_back(), Interpret(result, ends, names));
+    ASSIGN_OR_RETURN(answers.emplace_back(), Interpret(result, ends, service_names));
   }
   return answers;
 }

@@ -33,7 +33,7 @@ struct TraceArguments {
   std::string interface;  // empty: choose one
 };
 
-enum class TraceHook { kPod, kNet };
+enum class TraceHook { kPod, kNet, kHost };
 
 struct TraceRequest {
   TraceHook hook = TraceHook::kPod;
@@ -45,7 +45,7 @@ struct TraceRequest {
 
 // Errors: INVALID_ARGUMENT, naming what is wrong: an unknown hook or protocol, an address that does
 // not parse, a destination without a port, addresses of two families, a count that is not 1 to
-// 100000. UNIMPLEMENTED for the hook "host".
+// 100000.
 absl::StatusOr<TraceRequest> ParseTraceArguments(const TraceArguments& arguments);
 
 // Where the packet seems to arrive.
@@ -71,11 +71,12 @@ struct TraceAnswer {
 
 // Runs the program pinned in `<pins>/progs` request.count times. `random_port` gives a client's
 // port where the request has none.
-// Errors: NOT_FOUND when the program is not pinned, PERMISSION_DENIED, FAILED_PRECONDITION when the
+// Errors: NOT_FOUND when the program is not pinned (of the hook "host": sluiced runs without
+// --socket-lb), PERMISSION_DENIED, FAILED_PRECONDITION when the
 // kernel refuses to run it.
 absl::StatusOr<std::vector<TraceAnswer>> RunTrace(
     const std::string& pins, const TraceRequest& request, const TraceInterface& interface,
-    const Table<std::uint32_t, abi::service_name>& names,
+    const Table<std::uint32_t, abi::service_name>& service_names,
     const std::function<std::uint16_t()>& random_port);
 
 // Array of {verdict, service, frontendKind, backend, source, reason}: a contract.

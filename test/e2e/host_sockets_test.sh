@@ -39,6 +39,8 @@ agent() {
 step 'without the flag they reach nothing'
 agent
 expect_equal 'connect()' "$(probe node-a $WEB4 80 --timeout 1)" timeout
+expect_match 'trace says why' "$(cluster_ctl node-a trace --hook host --src 127.0.0.1 \
+  --dst $WEB4:80 --protocol tcp 2>&1 || true)" 'sluiced --socket-lb host'
 cluster_kill sluiced-node-a
 
 step 'TCP to a ClusterIP'
@@ -83,6 +85,23 @@ expect_equal 'no endpoint, IPv6' "$(error fd00:10:96::90 80)" ECONNREFUSED
 expect_equal 'a port that the service does not have' "$(error $WEB4 81)" ECONNREFUSED
 expect_equal 'policy Local, none here' "$(error 10.96.0.91 80)" EHOSTUNREACH
 expect_equal 'counted' "$(dropped no_backend) $(dropped no_local_backend)" '2 1'
+
+step 'trace says the same, and leaves nothing'
+before="$(opened web) $(dropped no_backend)"
+trace() {
+  cluster_ctl node-a -o json trace --hook host --src "${CLUSTER_V4[node-a]}" --dst "$1" \
+    --protocol tcp --count "${2:-1}" | json "$3"
+}
+expect_equal 'forward' "$(trace $WEB4:80 200 \
+  'sorted({(t["verdict"], t["service"], t["frontendKind"], t["backend"]) for t in d})')" \
+  "$(python3 -c 'import sys; print(sorted(("forward", "default/web:main", "ClusterIP", one)
+    for one in sys.argv[1:]))' "${CLUSTER_V4[a1]}:8080" "${CLUSTER_V4[a2]}:8080" \
+    "${CLUSTER_V4[b1]}:8080" "${CLUSTER_V4[b2]}:8080")"
+verdict='d[0]["verdict"] + " " + d[0]["reason"]'
+expect_equal 'no endpoint' "$(trace 10.96.0.90:80 1 "$verdict")" 'reject no_backend'
+expect_equal 'policy Local' "$(trace 10.96.0.91:80 1 "$verdict")" 'drop no_local_backend'
+expect_equal 'no service' "$(trace "${CLUSTER_V4[a1]}:8080" 1 "$verdict")" 'none '
+expect_equal 'nothing counted' "$(opened web) $(dropped no_backend)" "$before"
 
 step 'endpoints come and go'
 web_on b2 && echo_on b1 && in_force

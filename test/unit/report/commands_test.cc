@@ -283,9 +283,12 @@ TEST_F(CommandsTest, TraceSaysWhyNot) {
 
 TEST_F(CommandsTest, TraceRefusesBadInput) {
   const auto port = [] { return std::uint16_t{1}; };
-  EXPECT_EQ(RunTraceCommand(Open(), {"host", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port),
+  EXPECT_EQ(RunTraceCommand(Open(), {"xdp", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port),
             kExitInput);
-  EXPECT_THAT(err_.str(), HasSubstr("comes with the socket path"));
+  EXPECT_THAT(err_.str(), HasSubstr("expected pod, net or host"));
+  EXPECT_EQ(RunTraceCommand(Open(), {"host", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port),
+            kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("sluiced --socket-lb host"));
   EXPECT_EQ(RunTraceCommand(Open(), {"pod", "192.0.2.1", "192.0.2.2:80", "tcp", 1, "none0"}, port),
             kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("none0"));

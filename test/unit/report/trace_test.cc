@@ -40,8 +40,9 @@ TEST(ParseTraceArgumentsTest, SaysWhatIsWrong) {
   const auto bad = absl::StatusCode::kInvalidArgument;
   ASSERT_THAT(ParseTraceArguments(Arguments()), IsOk());
   EXPECT_THAT(with([](auto& a) { a.hook = "xdp"; }), StatusIs(bad, HasSubstr("--hook \"xdp\"")));
-  EXPECT_THAT(with([](auto& a) { a.hook = "host"; }),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("comes with the socket path")));
+  for (const char* hook : {"pod", "net", "host"}) {
+    EXPECT_THAT(with([&](auto& a) { a.hook = hook; }), IsOk()) << hook;
+  }
   EXPECT_THAT(with([](auto& a) { a.protocol = "icmp"; }), StatusIs(bad, HasSubstr("--protocol")));
   EXPECT_THAT(with([](auto& a) { a.protocol = "sctp"; }), StatusIs(bad, HasSubstr("--protocol")));
   EXPECT_THAT(with([](auto& a) { a.source = "web"; }), StatusIs(bad, HasSubstr("--src: \"web\"")));
