@@ -43,8 +43,11 @@ struct FakeApiOptions {
   // What servers of different ages do with sendInitialEvents: serve it, answer 422 (no feature
   // gate), or not know the word and begin with what changed.
   enum class StreamingList { kServed, kRefused, kUnknown } streaming_list = StreamingList::kServed;
-  bool protobuf = true;                // false: 406 for whom takes nothing but protobuf
-  bool service_cidrs = true;           // false: 404, as before Kubernetes 1.31
+  bool protobuf = true;       // false: 406 for whom takes nothing but protobuf
+  bool service_cidrs = true;  // false: 404, as before Kubernetes 1.31
+  // A plain watch from a version that has not come yet: silence until it has, as of a real server,
+  // or 504 at once.
+  bool refuses_future_watches = false;
   std::uint64_t first_version = 1000;  // resourceVersion before the first object
   absl::Duration bookmark_interval = absl::Minutes(1);
   // Called when the last byte of a watch's frame went into the socket, on a thread of the server.

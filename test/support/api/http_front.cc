@@ -355,6 +355,10 @@ HttpFront::Answer HttpFront::List(const Resource& resource, const Target& target
   for (const absl::Status& status : {selector.status(), page.status()}) {
     if (!status.ok()) return Refusal(format, {400, "", std::string(status.message()), {}});
   }
+  std::uint64_t asked = 0;
+  if (absl::SimpleAtoi(Get(query, "resourceVersion"), &asked) && asked > state_.store.version()) {
+    return Refusal(format, TooLarge(asked, state_.store.version()));
+  }
   if (target.name_space.has_value()) selector->SetNamespace(*target.name_space);
   const bool first = page->version == 0;
   const std::uint64_t version = first ? state_.store.version() : page->version;

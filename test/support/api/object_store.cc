@@ -110,7 +110,8 @@ absl::StatusOr<Selector> Selector::Parse(std::string_view labels, std::string_vi
       const bool known =
           !is_field || ((term.key == "metadata.name" || term.key == "metadata.namespace") &&
                         term.value.has_value());
-      if (!known || term.key.find_first_of(" ()") != std::string::npos) {
+      const std::string words = absl::StrCat(term.key, term.value.value_or(""));
+      if (!known || words.find_first_of(" =!()") != std::string::npos) {
         return absl::InvalidArgumentError(absl::StrCat("unable to parse requirement: ", text));
       }
       selector.terms_.push_back(std::move(term));

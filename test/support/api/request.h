@@ -3,6 +3,7 @@
 // the API server for tests that need no connection.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -71,7 +72,8 @@ class WatchCursor {
   // A bookmark for all that was said, with the mark that ends the initial events or without.
   WatchEvent Bookmark(bool ends_initial_events) const;
   // Counts what came to pass and was of no concern as said.
-  void SkipTo(std::uint64_t version) { version_ = version; }
+  void SkipTo(std::uint64_t version) { version_ = std::max(version_, version); }
+  std::uint64_t version() const { return version_; }
   const Resource& resource() const { return resource_; }
 
  private:

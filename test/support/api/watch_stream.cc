@@ -77,10 +77,8 @@ std::variant<std::unique_ptr<WatchStream>, Status> WatchStream::Begin(ServerStat
     return Status{400, "", absl::StrCat("invalid resource version \"", from_text, "\""), {}};
   }
   const ObjectStore& store = state.store;
-  if (from > store.version()) {
-    return Status{
-        504, "Timeout",
-        absl::StrCat("Too large resource version: ", from, ", current: ", store.version()), 1};
+  if (from > state.store.version() && state.options.refuses_future_watches) {
+    return TooLarge(from, state.store.version());
   }
   const bool initial =
       IsTrue(query, "sendInitialEvents") && state.options.streaming_list == StreamingList::kServed;
@@ -99,6 +97,8 @@ std::variant<std::unique_ptr<WatchStream>, Status> WatchStream::Begin(ServerStat
                absl::StrCat("too old resource version: ", from, " (", store.compacted(), ")"),
                {}};
   }
+  // A plain watch from the future is silent until that has come; so are real ones.
+  if (initial && from > store.version()) stream->error_ = TooLarge(from, store.version());
   std::int64_t seconds = 0;
   if (absl::SimpleAtoi(Get(query, "timeoutSeconds"), &seconds) && seconds > 0) {
     stream->deadline_ = Clock::now() + std::chrono::seconds(seconds);
@@ -133,7 +133,8 @@ std::optional<WatchEvent> WatchStream::NextEvent() {
   }
   if (std::optional<WatchEvent> event = cursor_.Next(state_.store)) return event;
   cursor_.SkipTo(state_.store.version());
-  if (bookmarks_ && (control_.bookmark || Clock::now() >= next_bookmark_)) {
+  const bool in_future = cursor_.version() > state_.store.version();
+  if (bookmarks_ && !in_future && (control_.bookmark || Clock::now() >= next_bookmark_)) {
     control_.bookmark = false;
     next_bookmark_ = Clock::now() + absl::ToChronoNanoseconds(state_.options.bookmark_interval);
     return cursor_.Bookmark(false);

@@ -120,6 +120,11 @@ Status WithDefaults(Status status) {
   return status;
 }
 
+Status TooLarge(std::uint64_t asked, std::uint64_t current) {
+  return {504, "Timeout",
+          absl::StrCat("Timeout: Too large resource version: ", asked, ", current: ", current), 1};
+}
+
 std::string Envelope(const TypeName& type, std::string_view object) {
   const std::string name = Fields().Text(1, type.api_version).Text(2, type.kind).Take();
   std::string envelope(kMagic);

@@ -39,6 +39,9 @@ struct Status {
 // Fills in what Kubernetes says for the code where reason or message are empty.
 Status WithDefaults(Status status);
 
+// For a resourceVersion that the server has not come to.
+Status TooLarge(std::uint64_t asked, std::uint64_t current);
+
 // "k8s\0" and runtime.Unknown around an object's bytes.
 std::string Envelope(const TypeName& type, std::string_view object);
 

@@ -179,7 +179,7 @@ TEST_F(KubeFaultsTest, AnEventFromBeforeWhatIsKnownIsRefused) {
 }
 
 TEST_F(KubeFaultsTest, AClusterRestoredFromABackupIsBelievedInTheEnd) {
-  StartSynced();
+  StartSynced({.refuses_future_watches = true});
   for (int i = 0; i < 50; ++i) server_->Set(MakeService("web", "10.96.0.10"));
   ASSERT_TRUE(
       Turn([&] { return Stream("services").version == std::to_string(server_->version()); }));

@@ -207,7 +207,23 @@ TEST_F(FakeApiServerTest, AWatchGoesOnFromAVersionUnlessItIsForgotten) {
   const std::vector<RecordedFrame> frames = watch.Frames(1);
   EXPECT_EQ(frames.at(0).type, "ERROR");
   EXPECT_THAT(frames.at(0).object.raw, HasSubstr("too old resource version"));
-  EXPECT_EQ(GetJson(std::string(kServices) + "?watch=1&resourceVersion=9999")["code"], 504);
+}
+
+TEST_F(FakeApiServerTest, WhatHasNotComeIsRefusedInListsAndWaitedForInWatches) {
+  Start({.first_version = 10});
+  EXPECT_EQ(GetJson(std::string(kServices) + "?resourceVersion=12")["code"], 504);
+  {
+    Watching streaming(*server_, Streaming(kServices) + "&resourceVersion=12", kProtobuf);
+    EXPECT_EQ(streaming.EndCode(), 200);
+    EXPECT_THAT(streaming.Frames(1).at(0).object.raw, HasSubstr("Too large resource version: 12"));
+  }
+  Watching plain(*server_, std::string(kServices) + "?watch=1&resourceVersion=12", kProtobuf);
+  ASSERT_TRUE(server_->Await([](const FakeApiServer& server) { return server.watches() == 1; }));
+  server_->Set(ServiceNamed("a"));
+  server_->Set(ServiceNamed("b"));
+  server_->Set(ServiceNamed("c"));
+  EXPECT_THAT(Said(plain.Frames(1)), ElementsAre("ADDED c"));
+  server_->CutWatches();
 }
 
 TEST_F(FakeApiServerTest, ServersWithoutStreamingListsRefuseOrDoNotKnowThem) {
