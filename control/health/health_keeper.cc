@@ -154,6 +154,7 @@ void HealthKeeper::Expire() {
 
 absl::Status RunHealthKeeper(const HealthKeeperOptions& options) {
   ::prctl(PR_SET_NAME, "sluice-health");
+  ::signal(SIGPIPE, SIG_IGN);  // a client that goes away
   // A container's first process gets no signal that it does not handle.
   for (const int signal : {SIGTERM, SIGINT}) ::signal(signal, [](int) { ::_exit(0); });
   std::error_code error;

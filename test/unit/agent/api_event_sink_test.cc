@@ -76,10 +76,16 @@ class ApiEventSinkTest : public ::testing::Test {
     return config;
   }
 
+  static KubeOptions Options() {
+    KubeOptions options;
+    options.burst = 1000;
+    return options;
+  }
+
   FakeClock clock_;
   std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
   ScriptedHttp http_{*loop_};
-  ApiClient api_{Config(), {}, http_, *loop_, clock_};
+  ApiClient api_{Config(), Options(), http_, *loop_, clock_};
   std::vector<std::string> notices_;
   ApiEventSink sink_{"n1", api_, *loop_, clock_,
                      [this](Severity, const std::string& notice) { notices_.push_back(notice); }};
@@ -132,9 +138,15 @@ TEST_F(ApiEventSinkTest, ARefusalIsSaidOnceAndTheNextEventIsTried) {
   EXPECT_THAT(notices_, ElementsAre(::testing::HasSubstr("create events.events.k8s.io")));
 }
 
-TEST_F(ApiEventSinkTest, ABusyServerIsAskedAgainLaterAndTheQueueIsBounded) {
-  http_.codes = {503};
+TEST_F(ApiEventSinkTest, TheQueueIsBounded) {
   for (int i = 0; i < 100; ++i) sink_.Emit(Starting());
+  RunFor(absl::Milliseconds(100));
+  EXPECT_THAT(http_.requests, SizeIs(64));
+}
+
+TEST_F(ApiEventSinkTest, ABusyServerIsAskedAgainLater) {
+  http_.codes = {503};
+  for (int i = 0; i < 3; ++i) sink_.Emit(Starting());
   RunFor(absl::Milliseconds(50));
   EXPECT_THAT(http_.requests, SizeIs(1));  // the others wait behind it
   EXPECT_THAT(notices_, SizeIs(0));

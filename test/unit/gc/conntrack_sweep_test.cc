@@ -255,6 +255,7 @@ TEST_F(ConntrackSweepTest, AFailureIsToldAndTheNextSweepIsWhole) {
   SweepOnce();
   EXPECT_THAT(flows_.rows(), IsEmpty());
   EXPECT_EQ(sweep_->deleted_total(), 10u);
+  EXPECT_EQ(sweep_->deleted_v4(), 10u);
 }
 
 }  // namespace
