@@ -28,6 +28,10 @@ const model::ObjectMeta& MetadataOf(const Message& object) {
   return static_cast<const model::ObjectMeta&>(object.GetReflection()->GetMessage(object, field));
 }
 
+// So many watches in a row without even a bookmark, of a server that sends them, are from a version
+// that it has not reached: it was restored from a backup, and says nothing until it is there again.
+constexpr int kSilentWatches = 2;
+
 // 0 for what is no number: versions are only compared when they can be.
 std::uint64_t VersionOf(const std::string& text) {
   std::uint64_t version = 0;
@@ -159,7 +163,7 @@ absl::Status KubeReflector::Bookmark(const model::ObjectMeta& metadata) {
   const std::uint64_t version = VersionOf(metadata.resource_version());
   if (version != 0 && version < version_) return Older(version);
   if (phase_ == Phase::kWatch) {
-    saw_event_ = true;
+    saw_event_ = bookmarks_seen_ = true;
     status_.version = metadata.resource_version();
     version_ = version;
     Recover(Cure::kEvent);
@@ -238,6 +242,7 @@ void KubeReflector::FinishList(const std::string& version) {
   phase_ = Phase::kWatch;
   whole_list_ = false;
   stream_failures_ = older_lists_ = 0;
+  silent_watches_ = 0;
   ++status_.lists;
   status_.synced = true;
   status_.absent = false;
@@ -350,6 +355,7 @@ void KubeReflector::OnSilence() {
   if (phase_ == Phase::kWatch && was_connected) {
     fresh_connection_ = true;  // this one may be dead
     decoder_.reset();
+    if (!saw_event_ && bookmarks_seen_ && ++silent_watches_ >= kSilentWatches) BeginList();
     return;
   }
   if (phase_ == Phase::kStream && was_connected) {
@@ -366,7 +372,7 @@ void KubeReflector::OnSilence() {
 }
 
 void KubeReflector::Recover(Cure shown_by) {
-  if (shown_by == Cure::kEvent) expired_ = 0;
+  if (shown_by == Cure::kEvent) expired_ = silent_watches_ = 0;
   if (status_.error.empty() || shown_by < cure_) return;
   status_.error.clear();
   status_.failing_since = absl::InfiniteFuture();

@@ -138,6 +138,8 @@ class KubeReflector final : public AnswerSink {
   int expired_ = 0;      // 410 in a row
   int older_lists_ = 0;  // refused in a row
   bool begun_ = false;   // a watch was
+  bool bookmarks_seen_ = false;
+  int silent_watches_ = 0;  // in a row, without a word after the head
 
   std::unique_ptr<AnswerDecoder> decoder_;
   absl::Status decoder_status_;

@@ -56,6 +56,7 @@ class FakeClusterSink final : public ClusterSink {
   void Reset() override { log.push_back("reset"); }
   void ReportProblem(const std::string& origin, const std::string& object,
                      const std::string& message) override {
+    reports.push_back(object + ": " + message);
     problems[origin].push_back({object, message});
   }
   void ClearProblems(const std::string& origin) override { problems.erase(origin); }
@@ -80,6 +81,7 @@ class FakeClusterSink final : public ClusterSink {
   std::map<std::string, std::vector<Problem>> problems;  // by origin
   std::vector<std::string> log;
   std::size_t synced = 0;
+  std::vector<std::string> reports;  // of problems, also of such as were cleared
 
  private:
   static std::string NameOf(const model::ObjectMeta& metadata) {

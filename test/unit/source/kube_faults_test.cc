@@ -92,7 +92,7 @@ TEST_F(KubeFaultsTest, GarbageInAnEventIsTold) {
   StartSynced();
   Fault("event", ApiFault::Kind::kGarbage, {.after = 40});
   server_->Set(MakeService("web", "10.96.0.10"));
-  ASSERT_TRUE(Turn([&] { return HasProblem("no Kubernetes protobuf"); })) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("no Kubernetes protobuf"); })) << sink_.ProblemText();
   ExpectUntouched();
   ExpectFollowed();
 }
@@ -102,7 +102,7 @@ TEST_F(KubeFaultsTest, GarbageInAListIsTold) {
   Populate();
   Fault("watch", ApiFault::Kind::kGarbage, {.times = 2, .after = 10});
   StartSource();
-  ASSERT_TRUE(Turn([&] { return HasProblem("no Kubernetes protobuf"); })) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("no Kubernetes protobuf"); })) << sink_.ProblemText();
   EXPECT_EQ(sink_.synced, 0u);
   ASSERT_TRUE(TurnUntilSynced());
   ExpectFollowed();
@@ -142,7 +142,17 @@ TEST_F(KubeFaultsTest, SilentWatchesAreBegunAgain) {
   server_->Set(MakeService("db", "10.96.0.11"));
   ASSERT_TRUE(Turn([&] { return sink_.services.contains("default/db"); }));
   EXPECT_EQ(Stream("services").lists, 1u);
+  // The one that fell silent was given up.
+  ASSERT_TRUE(Turn([&] { return server_->watches("services") == 1; }));
   ExpectFollowed();
+}
+
+TEST_F(KubeFaultsTest, WatchesThatSayAnythingAreNotSilent) {
+  options_.reflector.watch_silence = options_.reflector.initial_silence = absl::Milliseconds(400);
+  StartSynced({.bookmark_interval = absl::Milliseconds(50)});
+  const absl::Time end = absl::Now() + absl::Seconds(1);
+  ASSERT_TRUE(Turn([&] { return absl::Now() >= end; }));
+  EXPECT_EQ(Stream("services").restarts, 0u);
 }
 
 TEST_F(KubeFaultsTest, ServersThatAreNotReadyAreAskedAgain) {
@@ -150,7 +160,7 @@ TEST_F(KubeFaultsTest, ServersThatAreNotReadyAreAskedAgain) {
   Populate();
   Fault("watch", ApiFault::Kind::kStatus, {.times = 3, .code = 503});
   StartSource();
-  ASSERT_TRUE(Turn([&] { return HasProblem("answers 503 ServiceUnavailable"); }))
+  ASSERT_TRUE(Turn([&] { return WasReported("answers 503 ServiceUnavailable"); }))
       << sink_.ProblemText();
   ASSERT_TRUE(TurnUntilSynced());
   ExpectFollowed();
@@ -170,7 +180,7 @@ TEST_F(KubeFaultsTest, AnEventFromBeforeWhatIsKnownIsRefused) {
   StartSynced();
   Fault("event", ApiFault::Kind::kOldVersion);
   server_->Set(MakeService("web", "10.96.0.66"));
-  ASSERT_TRUE(Turn([&] { return HasProblem("the server sends version 1, though"); }));
+  ASSERT_TRUE(Turn([&] { return WasReported("the server sends version 1, though"); }));
   // The new list has the change.
   ASSERT_TRUE(
       Turn([&] { return sink_.services.at("default/web").spec().cluster_ip() == "10.96.0.66"; }));
@@ -187,7 +197,7 @@ TEST_F(KubeFaultsTest, AClusterRestoredFromABackupIsBelievedInTheEnd) {
   server_->DeleteEndpointSlice("default", "web-1");
   server_->RestoreTo(1020);
   ASSERT_TRUE(server_->Restart().ok());
-  ASSERT_TRUE(Turn([&] { return HasProblem("was restored from a backup"); }))
+  ASSERT_TRUE(Turn([&] { return WasReported("was restored from a backup"); }))
       << sink_.ProblemText();
   EXPECT_THAT(sink_.slices, SizeIs(1));
   ASSERT_TRUE(Turn([&] { return sink_.slices.empty(); })) << sink_.ProblemText();
@@ -208,7 +218,7 @@ TEST_F(KubeFaultsTest, TooManyRequestsAreWaitedOutAsLongAsTheServerSays) {
   Fault("watch", ApiFault::Kind::kStatus, {.code = 429, .retry_after_seconds = 1});
   const absl::Time before = absl::Now();
   server_->EndWatches();
-  ASSERT_TRUE(Turn([&] { return HasProblem("answers 429 TooManyRequests"); }))
+  ASSERT_TRUE(Turn([&] { return WasReported("answers 429 TooManyRequests"); }))
       << sink_.ProblemText();
   ASSERT_TRUE(Turn([&] { return server_->watches("services") == 1; }));
   EXPECT_GE(absl::Now() - before, absl::Seconds(1));
@@ -223,7 +233,7 @@ TEST_F(KubeFaultsTest, MissingRightsAreToldByVerbAndResource) {
   server_->Forbid("list", "endpointslices");
   StartSource();
   ASSERT_TRUE(Turn([&] {
-    return HasProblem(
+    return WasReported(
         "the right to watch endpointslices is missing: bind the ClusterRole "
         "system:node-proxier");
   })) << sink_.ProblemText();
@@ -240,10 +250,10 @@ TEST_F(KubeFaultsTest, WhatIsNoKubernetesIsToldSo) {
   Fault("", ApiFault::Kind::kText, {.times = 1, .code = 404, .text = "<html>nothing</html>"});
   StartSource();
   ASSERT_TRUE(Turn([&] {
-    return HasProblem("\"text/html\", which no Kubernetes API server sends");
+    return WasReported("\"text/html\", which no Kubernetes API server sends");
   })) << sink_.ProblemText();
   ASSERT_TRUE(Turn([&] {
-    return HasProblem(
+    return WasReported(
         "answers 404 without a Status of Kubernetes (\"<html>nothing</html>\"): is "
         "this a Kubernetes API server?");
   })) << sink_.ProblemText();
@@ -255,7 +265,7 @@ TEST_F(KubeFaultsTest, ObjectsOfAbsurdSizeAreSkippedByName) {
   model::Service huge = MakeService("huge", "10.96.0.13");
   (*huge.mutable_metadata()->mutable_annotations())["a"] = std::string(kMaxObjectBytes + 1, 'x');
   server_->Set(huge);
-  ASSERT_TRUE(Turn([&] { return HasProblem("Service default/huge: an object of "); }))
+  ASSERT_TRUE(Turn([&] { return WasReported("Service default/huge: an object of "); }))
       << sink_.ProblemText();
   ExpectUntouched();
   // The stream goes on, and the object comes as soon as it can be read.
@@ -269,7 +279,7 @@ TEST_F(KubeFaultsTest, AnObjectThatGrewAbsurdStaysAsItWas) {
   model::Service huge = MakeService("web", "10.96.0.77");
   (*huge.mutable_metadata()->mutable_annotations())["a"] = std::string(kMaxObjectBytes + 1, 'x');
   server_->Set(huge);
-  ASSERT_TRUE(Turn([&] { return HasProblem("Service default/web: an object of "); }));
+  ASSERT_TRUE(Turn([&] { return WasReported("Service default/web: an object of "); }));
   server_->Compact();
   server_->CutWatches();
   ASSERT_TRUE(Turn([&] { return Stream("services").lists == 2; }));
@@ -288,8 +298,8 @@ TEST_F(KubeFaultsTest, ATokenThatWasReplacedIsReadAnew) {
   EXPECT_EQ(server_->requests().at(0).user, "system:serviceaccount:kube-system:sluice");
   server_->SetTokens({{"new", "system:serviceaccount:kube-system:sluice"}});
   server_->CutWatches();
-  ASSERT_TRUE(Turn([&] { return HasProblem("answers 401 Unauthorized"); })) << sink_.ProblemText();
-  EXPECT_TRUE(HasProblem("is expired, revoked, or of another cluster")) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("answers 401 Unauthorized"); })) << sink_.ProblemText();
+  EXPECT_TRUE(WasReported("is expired, revoked, or of another cluster")) << sink_.ProblemText();
   ExpectUntouched();
   Write("token", "new\n");
   ASSERT_TRUE(Turn([&] { return server_->watches() == 4; }));
@@ -306,7 +316,7 @@ TEST_F(KubeFaultsTest, ATokenFileThatIsGoneIsTold) {
   ASSERT_TRUE(TurnUntilSynced());
   std::filesystem::remove(token);
   server_->EndWatches();
-  ASSERT_TRUE(Turn([&] { return HasProblem("open " + token); })) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("open " + token); })) << sink_.ProblemText();
   Write("token", "t");
   ExpectFollowed();
 }
@@ -345,8 +355,8 @@ TEST_F(KubeTlsTest, AServerOfAnotherAuthorityIsNotBelieved) {
   StartTlsServer(certificates_.server);
   UseKubeconfig(Ca(certificates_.other_ca), Pair(certificates_.client));
   StartSource();
-  ASSERT_TRUE(Turn([&] { return HasProblem("SSL certificate problem"); })) << sink_.ProblemText();
-  EXPECT_TRUE(HasProblem(certificates_.other_ca)) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("SSL certificate problem"); })) << sink_.ProblemText();
+  EXPECT_TRUE(WasReported(certificates_.other_ca)) << sink_.ProblemText();
   EXPECT_THAT(server_->requests(), IsEmpty());
 }
 
@@ -354,7 +364,7 @@ TEST_F(KubeTlsTest, AnExpiredServerIsNotBelieved) {
   StartTlsServer(certificates_.expired_server);
   UseKubeconfig(Ca(certificates_.ca), Pair(certificates_.client));
   StartSource();
-  ASSERT_TRUE(Turn([&] { return HasProblem("certificate has expired"); })) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("certificate has expired"); })) << sink_.ProblemText();
   EXPECT_THAT(server_->requests(), IsEmpty());
 }
 
@@ -386,7 +396,7 @@ TEST_F(KubeTlsTest, ACertificateOfAnotherNameIsNotBelieved) {
   UseKubeconfig(Ca(certificates_.ca) + ", tls-server-name: api.example",
                 Pair(certificates_.client));
   StartSource();
-  ASSERT_TRUE(Turn([&] { return HasProblem("api.example"); })) << sink_.ProblemText();
+  ASSERT_TRUE(Turn([&] { return WasReported("api.example"); })) << sink_.ProblemText();
   EXPECT_THAT(server_->requests(), IsEmpty());
 }
 

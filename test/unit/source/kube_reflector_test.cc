@@ -470,6 +470,30 @@ TEST_F(KubeReflectorTest, SilenceIsJudgedByWhatIsWaitedFor) {
   EXPECT_THAT(status().error, HasSubstr("watch services: the server says nothing for 2m30s"));
 }
 
+TEST_F(KubeReflectorTest, WatchesWithoutTheUsualBookmarksMeanANewList) {
+  const auto be_silent = [&] {
+    Head();
+    reflector_->OnSilence();
+    Ask();
+  };
+  // A server that never sent any is just quiet.
+  MakeWatching();
+  End(absl::OkStatus());
+  for (int i = 0; i < 5; ++i) {
+    be_silent();
+    EXPECT_EQ(Asked(), "watch 10");
+  }
+  Head();
+  EXPECT_TRUE(Body(Bookmark("11")).ok());
+  reflector_->OnSilence();
+  Ask();
+  be_silent();
+  EXPECT_EQ(Asked(), "watch 11");
+  be_silent();
+  EXPECT_EQ(Asked(), "stream");
+  EXPECT_THAT(status().error, IsEmpty());
+}
+
 TEST_F(KubeReflectorTest, AStreamThatFallsSilentIsListedByPages) {
   Make();
   Head();

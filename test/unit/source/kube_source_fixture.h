@@ -2,6 +2,7 @@
 // A KubeSource against an API server for tests, on a loop that the test turns.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,7 +68,10 @@ class KubeSourceTest : public ::testing::Test {
     options_.node_name = kNodeName;
     options_.reflector.retry_min = absl::Milliseconds(10);
     options_.reflector.retry_max = absl::Milliseconds(100);
-    options_.on_service_cidrs = [this](std::vector<IpPrefix> cidrs) { cidrs_ = std::move(cidrs); };
+    options_.on_service_cidrs = [this](std::vector<IpPrefix> cidrs) {
+      cidrs_ = std::move(cidrs);
+      ++cidrs_told_;
+    };
     options_.on_recovery = [this](const std::string& what) { recoveries_.push_back(what); };
     kube_.qps = 1000;
     kube_.burst = 1000;
@@ -123,6 +127,13 @@ class KubeSourceTest : public ::testing::Test {
     return sink_.ProblemText().find(text) != std::string::npos;
   }
 
+  // Also if it was over before the test looked.
+  bool WasReported(const std::string& text) const {
+    return std::any_of(sink_.reports.begin(), sink_.reports.end(), [&](const std::string& report) {
+      return report.find(text) != std::string::npos;
+    });
+  }
+
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<CurlClient> http_;
@@ -131,6 +142,7 @@ class KubeSourceTest : public ::testing::Test {
   std::unique_ptr<FakeApiServer> server_;
   FakeClusterSink sink_;
   std::vector<IpPrefix> cidrs_;
+  int cidrs_told_ = 0;
   std::vector<std::string> recoveries_;
   SourceStatus status_;
   std::unique_ptr<ApiClient> api_;

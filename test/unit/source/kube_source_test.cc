@@ -82,6 +82,7 @@ TEST_F(KubeSourceTest, RangesOfClusterIpsComeFromServiceCidrs) {
   StartSource();
   ASSERT_TRUE(TurnUntilSynced());
   EXPECT_THAT(TextsOf(cidrs_), ElementsAre("10.96.0.0/12", "fd00:2::/112"));
+  EXPECT_EQ(cidrs_told_, 1);
   server_->DeleteServiceCidr("a-later-one");
   EXPECT_TRUE(Turn([&] { return TextsOf(cidrs_) == std::vector<std::string>{"10.96.0.0/12"}; }));
 }
@@ -155,6 +156,28 @@ TEST_F(KubeSourceTest, AKilledServerLeavesAllAsItIsAndIsFollowedAgain) {
   // The watches went on where they were.
   EXPECT_EQ(Stream("services").lists, 1u);
   EXPECT_EQ(Stream("endpointslices").lists, 1u);
+}
+
+TEST_F(KubeSourceTest, AFailureThatIsRepeatedIsToldOnce) {
+  StartServer();
+  Populate();
+  StartSource();
+  ASSERT_TRUE(TurnUntilSynced());
+  server_->Kill();
+  ASSERT_TRUE(Turn([&] { return Stream("services").failures > 8; }));
+  // Each of the four kinds lost its connection, and then could not get another.
+  EXPECT_LE(sink_.reports.size(), 8u) << sink_.ProblemText();
+}
+
+TEST_F(KubeSourceTest, RefreshTriesWhatWaits) {
+  options_.reflector.retry_min = options_.reflector.retry_max = absl::Hours(1);
+  StartServer();
+  Populate();
+  server_->AddFault({.resource = "services", .code = 500});
+  StartSource();
+  ASSERT_TRUE(Turn([&] { return Stream("services").failures == 1; }));
+  source_->Refresh();
+  EXPECT_TRUE(TurnUntilSynced()) << sink_.ProblemText();
 }
 
 TEST_F(KubeSourceTest, WhatWasLostMeanwhileIsTheDifferenceOfANewList) {
