@@ -326,8 +326,9 @@ TEST(AnswerDecoderTest, AbsurdlyLongObjectsAreSkippedAndNamed) {
 
   const std::string json = absl::StrCat(
       R"({"kind":"ServiceList","metadata":{"resourceVersion":"5"},"items":[)",
-      R"({"metadata":{"name":"a","namespace":"n"}},{"metadata":{"name":"big","namespace":"n"},"x":")",
-      std::string(kMaxObjectBytes, 'x'), R"("},{"metadata":{"name":"b","namespace":"n"}}]})");
+      R"({"metadata":{"name":"a","namespace":"n"}},)",
+      R"({"metadata":{"name":"big","namespace":"n"},"x":")", std::string(kMaxObjectBytes, 'x'),
+      R"("},{"metadata":{"name":"b","namespace":"n"}}]})");
   const auto said = Decode<model::Service>(kJson, AnswerForm::kList, json, 100'000);
   EXPECT_THAT(said.status, IsOk());
   EXPECT_THAT(said.said.lines, ElementsAre("a", "OVERSIZE n/big", "b"));
