@@ -92,6 +92,7 @@ void HealthServer::SetProxy(ProxyHealth proxy) {
     proxy_said_ns_ = clock_.MonotonicNs();
     // With Services' ports it waits for their counts too, which come with the first sync.
     if (!serving_ && proxy_.synced && services_said_) TakeSockets();
+    TellKeeper();  // so that it is never behind what was answered here
   });
 }
 

@@ -50,7 +50,7 @@ struct HealthServerOptions {
   // How long the proxy counts as healthy without a word of its loop.
   absl::Duration loop_silence = absl::Seconds(6);
   absl::Duration open_retry = absl::Seconds(5);  // of Services' ports that are in use
-  // Between words to the keeper.
+  // Between looks at the keeper and at ports that could not be opened.
   absl::Duration tick = absl::Seconds(1);
 };
 

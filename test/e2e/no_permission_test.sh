@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # An agent that may not do its work says at once what it lacks and ends with a code above 0: no
-# CAP_BPF, no access to bpffs, no manifests, a bad flag.
+# CAP_BPF, no access to bpffs, no kubeconfig, a bad flag.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
@@ -26,8 +26,8 @@ refuses 'CAP_BPF|[Pp]ermi|privilege' 'without CAP_BPF and CAP_SYS_ADMIN' \
 mkdir -p "$CLUSTER_DIR/not-bpffs"
 refuses 'bpf' 'a folder that is no bpffs' \
   "$sluiced" "${flags[@]}" --bpffs "$CLUSTER_DIR/not-bpffs"
-refuses 'nowhere' 'manifests that are not there' \
-  "$sluiced" "${flags[@]}" --manifests "$CLUSTER_DIR/nowhere/at/all"
+refuses 'nowhere' 'a kubeconfig that is not there' \
+  "$sluiced" "${flags[@]:2}" --kubeconfig "$CLUSTER_DIR/nowhere/at/all"
 refuses 'no-such-flag' 'an unknown flag' "$sluiced" "${flags[@]}" --no-such-flag
 refuses 'nonsense' 'a bad CIDR' "$sluiced" "${flags[@]}" --service-cidr nonsense
 [[ ! -d $CLUSTER_BPFFS-node-a/v1/progs || -z $(ls "$CLUSTER_BPFFS-node-a/v1/progs") ]] ||
