@@ -14,5 +14,5 @@ const volatile __u32 sl_opening_mask = 32768 - 1;
 
 /* Of the socket programs: the cookie of the node's own network namespace. */
 const volatile __u64 sl_node_netns;
-/* Whether a program can say with which error a call fails (Linux 5.18); else it is EPERM. */
+/* Whether a program can say with which error a call fails (Linux 6.1); else it is EPERM. */
 const volatile bool sl_has_retval;

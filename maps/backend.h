@@ -14,6 +14,9 @@ enum sl_backend_flag {
 	SL_BACKEND_PRESENT = 1 << 0, /* the endpoint exists: flows that it has may go on */
 	SL_BACKEND_USABLE = 1 << 1,  /* the service gives it new flows */
 	SL_BACKEND_LOCAL = 1 << 2,   /* on this node */
+	/* The service is gone, or the endpoint has left it, but another service still has the
+	 * endpoint: TCP connections go on. */
+	SL_BACKEND_ORPHAN = 1 << 3,
 };
 
 /*

@@ -18,7 +18,8 @@
 struct socket_target {
 	struct addr address;
 	__be16 port;
-	__u16 traced; /* nothing is counted or remembered */
+	__u8 traced;  /* nothing is counted or remembered */
+	__u8 connect; /* the call is connect() */
 	__u32 protocol;
 	__u32 family;	/* enum sl_family, of the address */
 	__u32 frontend; /* enum sl_frontend_kind */
@@ -73,6 +74,9 @@ static __noinline int socket_unknown(struct socket_target *target)
 	struct service *service;
 	__u32 zero = 0;
 
+	/* Such a call sends nothing: it asks which source address would be used (getaddrinfo). */
+	if (target->connect && target->protocol == IPPROTO_UDP)
+		return 0;
 	if (filter_has(&target->address, 0, 0)) {
 		service = bpf_map_lookup_elem(&sl_services, &key);
 		if (service)
@@ -169,7 +173,10 @@ static __always_inline int socket_connect(sl_call_ctx *ctx, bool v6)
 
 	if (!socket_target(ctx, v6, &target))
 		return CALL_PROCEED;
+	target.connect = 1;
 	verdict = socket_choose(&target, &peer);
+	if (verdict < 0)
+		return socket_end(verdict);
 	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0,
 				   verdict > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	/* Also of a socket that was connected to a service before, and now is to another address.
@@ -184,19 +191,35 @@ static __always_inline int socket_connect(sl_call_ctx *ctx, bool v6)
 	return socket_end(verdict);
 }
 
-/* Is the peer the one that @target was translated to before, and its backend still usable? */
-static __always_inline bool socket_still_good(const struct socket_peer *peer,
-					      const struct socket_target *target)
+/*
+ * Is the peer the one that @target was translated to before, its backend still usable, and the
+ * address still that service's?
+ */
+static __noinline int socket_still_good(const struct socket_peer *peer,
+					const struct socket_target *target)
 {
-	__u32 id = peer->backend_id;
+	struct service_key key = { .address = target->address };
+	__u32 id = peer->backend_id, zero = 0;
+	struct node_config *config;
+	struct service *service;
 	struct backend *backend;
 
 	if (!same_address(&peer->service, &target->address) || peer->service_port != target->port ||
 	    !peer->backend_id)
-		return false;
+		return 0;
 	backend = bpf_map_lookup_elem(&sl_backends, &id);
-	return backend_present(backend, peer->backend_generation) &&
-	       backend->flags & SL_BACKEND_USABLE;
+	if (!backend_present(backend, peer->backend_generation) ||
+	    !(backend->flags & SL_BACKEND_USABLE))
+		return 0;
+	if (socket_is_loopback(&key.address)) {
+		config = bpf_map_lookup_elem(&sl_config, &zero);
+		if (!config || target->family >= SL_FAMILY_COUNT)
+			return 0;
+		key.address = config->node_address[target->family];
+	}
+	*(__u64 *)&key.port = (__u64)target->protocol << 32 | target->port;
+	service = bpf_map_lookup_elem(&sl_services, &key);
+	return service && service->id == peer->service_id;
 }
 
 /* sendto() and the like: the backend of the last datagram to the same service, as long as it is

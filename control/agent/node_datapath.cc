@@ -202,8 +202,9 @@ void NodeDatapath::WriteConfig() {
   abi::node_config config = MakeNodeConfig(
       addresses_, options_.snat_ports, service_range_ ? service_cidrs_ : std::vector<IpPrefix>{});
   config.hash_seed = config_.hash_seed;
-  if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
+  // Also when nothing has changed: the filter may be a new one.
   for (const abi::addr& address : config.node_address) maps_->filter().AddAddress(address);
+  if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
   config_status_ = Annotate(WriteRow(maps_->config(), config), "write sl_config");
   if (!config_status_.ok()) {
     notice_(Severity::kError, std::string(config_status_.message()));

@@ -10,10 +10,12 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <system_error>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -33,6 +35,10 @@ constexpr int kSoNetnsCookie = 71;  // linux/socket.h, Linux 5.14
 #else
 constexpr int kSoNetnsCookie = SO_NETNS_COOKIE;
 #endif
+
+constexpr std::array<const char*, 8> kWayBackFirst = {"sl_recvmsg4", "sl_recvmsg6", "sl_getpeer4",
+                                                      "sl_getpeer6", "sl_connect4", "sl_connect6",
+                                                      "sl_sendmsg4", "sl_sendmsg6"};
 
 struct SkeletonDeleter {
   void operator()(sl_sock* skeleton) const { sl_sock__destroy(skeleton); }
@@ -92,8 +98,9 @@ absl::StatusOr<bool> Replace(const std::string& path, int program_fd, std::uint6
   return false;
 }
 
+// `made`: the pins of links that were not there before.
 absl::Status Attach(const bpf_program* program, const std::string& path, int cgroup_fd,
-                    std::uint64_t cgroup_id) {
+                    std::uint64_t cgroup_id, std::vector<std::string>& made) {
   const int program_fd = bpf_program__fd(program);
   ASSIGN_OR_RETURN(const bool replaced, Replace(path, program_fd, cgroup_id));
   if (replaced) return absl::OkStatus();
@@ -105,6 +112,7 @@ absl::Status Attach(const bpf_program* program, const std::string& path, int cgr
   if (const int err = bpf_obj_pin(link.get(), path.c_str()); err != 0) {
     return ErrnoStatus(err, absl::StrCat("pin ", path));
   }
+  made.push_back(path);
   return absl::OkStatus();
 }
 
@@ -112,11 +120,15 @@ absl::Status Attach(const bpf_program* program, const std::string& path, int cgr
 
 absl::StatusOr<std::string> FindCgroupRoot() {
   for (const char* path : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    if (CheckCgroup(path).ok()) return path;
+    // The root of a hierarchy has no type; that of a container's cgroup namespace has one, and
+    // holds that container's processes only.
+    if (CheckCgroup(path).ok() && ::access(absl::StrCat(path, "/cgroup.type").c_str(), F_OK) != 0) {
+      return path;
+    }
   }
   return absl::NotFoundError(
-      "no cgroup v2 hierarchy is mounted on /sys/fs/cgroup or below it; mount one (`mount -t "
-      "cgroup2 cgroup2 FOLDER`) and give it with --cgroup");
+      "no cgroup v2 hierarchy is mounted whole on /sys/fs/cgroup or below it; mount one (`mount -t "
+      "cgroup2 cgroup2 FOLDER`), in a container the node's, and give it with --cgroup");
 }
 
 absl::StatusOr<std::uint64_t> OwnNetnsCookie() {
@@ -158,11 +170,17 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   // Only asked, never attached: by `sluicectl trace`.
   RETURN_IF_ERROR(PinReplacing(bpf_program__fd(skeleton->progs.sl_trace_host),
                                absl::StrCat(folder, "/progs/", names::kTraceHostProgram)));
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, skeleton->obj) {
-    if (program == skeleton->progs.sl_trace_host) continue;
-    RETURN_IF_ERROR(Attach(program, absl::StrCat(links, "/", bpf_program__name(program)),
-                           cgroup_fd.get(), found.st_ino));
+  // The way back before the way there: a call that is translated must be answered right. What was
+  // not there before goes again if the rest cannot be had.
+  std::vector<std::string> made;
+  for (const char* name : kWayBackFirst) {
+    const bpf_program* program = bpf_object__find_program_by_name(skeleton->obj, name);
+    if (program == nullptr) return absl::InternalError(absl::StrCat("no program ", name));
+    const absl::Status attached =
+        Attach(program, absl::StrCat(links, "/", name), cgroup_fd.get(), found.st_ino, made);
+    if (attached.ok()) continue;
+    for (auto path = made.rbegin(); path != made.rend(); ++path) ::unlink(path->c_str());
+    return attached;
   }
   return absl::OkStatus();
 }
@@ -170,16 +188,16 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
 absl::Status DetachSocketPrograms(const std::string& folder) {
   absl::Status first;
   ::unlink(absl::StrCat(folder, "/progs/", names::kTraceHostProgram).c_str());  // may not be there
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(LinkFolder(folder), error)) {
-    const std::string path = entry.path().string();
+  for (auto name = kWayBackFirst.rbegin(); name != kWayBackFirst.rend(); ++name) {
+    const std::string path = absl::StrCat(LinkFolder(folder), "/", *name);
     const UniqueFd link(bpf_obj_get(path.c_str()));
     // A cgroup that is gone has no link to take off.
     if (link.valid()) bpf_link_detach(link.get());
-    if (::unlink(path.c_str()) != 0) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
       first.Update(ErrnoStatus(errno, absl::StrCat("remove ", path)));
     }
   }
+  std::error_code error;  // the folder may not be there
   std::filesystem::remove(LinkFolder(folder), error);
   return first;
 }

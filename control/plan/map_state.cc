@@ -23,13 +23,12 @@ std::string Text(const char (&from)[N]) {
 
 bool IsSet(abi::slot_range range) { return range.count != 0; }
 
-// A backend's address with the service that has it: what an id stands for.
-std::pair<abi::service_key, std::uint32_t> KeyOf(const abi::backend& row) {
+abi::service_key AddressOf(const abi::backend& row) {
   abi::service_key key = {};
   key.address = row.address;
   key.port = row.port;
   key.protocol = row.protocol;
-  return {key, row.service_id};
+  return key;
 }
 
 }  // namespace
@@ -122,7 +121,11 @@ void MapState::AdoptNames(const MapRows& rows) {
   }
   for (const auto& [id, keys] : keys_by_id_) ids.insert(id);
   for (const auto& [id, ranges] : source_ranges_) ids.insert(id);
-  for (const auto& [id, backends] : backends_of_) ids.insert(id);
+  for (const auto& [id, backends] : backends_of_) {
+    const bool all_orphans = std::all_of(backends.begin(), backends.end(),
+                                         [&](std::uint32_t one) { return orphans_.contains(one); });
+    if (!all_orphans) ids.insert(id);
+  }
   for (std::uint32_t id : ids) {
     if (!names_.contains(id)) stray_service_ids_.insert(id);
     service_id_allocator_.MarkUsed(id);
@@ -263,17 +266,19 @@ void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
   if (id >= backends_.size()) backends_.resize(id + 1);
   abi::backend& there = backends_[id];
   if (there.flags != 0) {
-    const auto key = backend_ids_.find(KeyOf(there));
-    if (key != backend_ids_.end() && key->second == id) backend_ids_.erase(key);
+    const auto at = backends_at_.find(AddressOf(there));
+    at->second.erase(std::find(at->second.begin(), at->second.end(), id));
+    if (at->second.empty()) backends_at_.erase(at);
     const auto list = backends_of_.find(there.service_id);
     std::erase(list->second, id);
     if (list->second.empty()) backends_of_.erase(list);
+    orphans_.erase(id);
   }
   there = row;
   if (row.flags == 0) return;
-  // Of two with one address the first counts; the planner finds the other in the service's list.
-  backend_ids_.emplace(KeyOf(row), id);
+  backends_at_[AddressOf(row)].push_back(id);
   backends_of_[row.service_id].push_back(id);
+  if (row.flags & abi::SL_BACKEND_ORPHAN) orphans_.insert(id);
 }
 
 const abi::service* MapState::FindService(const abi::service_key& key) const {
@@ -299,9 +304,18 @@ const std::set<abi::source_range_key>& MapState::SourceRangesOf(std::uint32_t se
 }
 
 std::uint32_t MapState::BackendId(std::uint32_t service_id, const BackendAddress& address) const {
-  const auto it =
-      backend_ids_.find({AddressKey(address.address, address.port, address.protocol), service_id});
-  return it == backend_ids_.end() ? 0 : it->second;
+  const auto it = backends_at_.find(AddressKey(address.address, address.port, address.protocol));
+  if (it == backends_at_.end()) return 0;
+  for (std::uint32_t id : it->second) {
+    if (backends_[id].service_id == service_id) return id;
+  }
+  return 0;
+}
+
+std::span<const std::uint32_t> MapState::BackendsAt(const abi::backend& row) const {
+  const auto it = backends_at_.find(AddressOf(row));
+  if (it == backends_at_.end()) return {};
+  return {it->second.data(), it->second.size()};
 }
 
 abi::backend MapState::Backend(std::uint32_t backend_id) const {

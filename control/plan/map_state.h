@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 
 #include "control/desired/desired_state.h"
 #include "control/plan/id_allocator.h"
@@ -87,8 +88,12 @@ class MapState {
   std::uint32_t BackendId(std::uint32_t service_id, const BackendAddress& address) const;
   // All-zero for an id that was never given out.
   abi::backend Backend(std::uint32_t backend_id) const;
-  // The present backends of the service, in no order.
+  // The present backends of the service, in no order; orphans included.
   const std::vector<std::uint32_t>& BackendsOf(std::uint32_t service_id) const;
+  // Those of all services that have the address of the row.
+  std::span<const std::uint32_t> BackendsAt(const abi::backend& row) const;
+  // Present backends with SL_BACKEND_ORPHAN.
+  const std::set<std::uint32_t>& orphans() const { return orphans_; }
 
   // The backend ids in a range that is in use; empty when it is not.
   std::span<const std::uint32_t> Slots(abi::slot_range range) const;
@@ -107,8 +112,7 @@ class MapState {
   std::size_t CountDifferences(const MapState& other) const;
 
  private:
-  using RangeKey = std::pair<std::uint32_t, std::uint32_t>;       // offset, count
-  using BackendKey = std::pair<abi::service_key, std::uint32_t>;  // address, service id
+  using RangeKey = std::pair<std::uint32_t, std::uint32_t>;  // offset, count
 
   void Land(const ZeroServiceStats&, std::size_t) {}
   void Land(const ZeroBackendStats&, std::size_t) {}
@@ -143,9 +147,11 @@ class MapState {
   std::set<std::uint32_t> stray_service_ids_;
   absl::flat_hash_map<std::uint32_t, std::set<abi::source_range_key>> source_ranges_;
   std::uint32_t source_range_count_ = 0;
-  std::vector<abi::backend> backends_;                                          // by id
-  absl::flat_hash_map<BackendKey, std::uint32_t> backend_ids_;                  // present ones
+  std::vector<abi::backend> backends_;  // by id
+  // Present ones, by address; nearly always one.
+  absl::flat_hash_map<abi::service_key, absl::InlinedVector<std::uint32_t, 2>> backends_at_;
   absl::flat_hash_map<std::uint32_t, std::vector<std::uint32_t>> backends_of_;  // by service id
+  std::set<std::uint32_t> orphans_;
   std::vector<std::uint32_t> slots_;          // up to the highest slot ever in use
   std::map<RangeKey, std::uint32_t> ranges_;  // in use -> rows and scopes that name it
   std::set<RangeKey> unnamed_ranges_;

@@ -89,10 +89,10 @@ class PlanBuilder {
   void TakeOverRanges(std::uint32_t service_id, const std::set<abi::source_range_key>& wanted);
   void TakeOverBackends(const DesiredService& service, const Draft& draft,
                         const Families& families);
-  void Retire(std::uint32_t backend_id);
   void ChangeName(const abi::service& row, int times);
 
   void FinishDeletes();
+  void FinishBackends();
   void FinishSlots();
 
   const MapState& actual_;
@@ -104,6 +104,9 @@ class PlanBuilder {
 
   absl::flat_hash_set<abi::service_key> written_keys_;  // of service rows; also those left as are
   std::vector<abi::service_key> unwanted_keys_;
+  std::set<std::uint32_t> leaving_backends_;         // that no service of this plan wants any more
+  absl::flat_hash_set<std::uint32_t> kept_orphans_;  // that have a service again
+  absl::flat_hash_set<abi::service_key> new_addresses_;                 // of new backends
   std::map<std::pair<std::uint32_t, std::uint32_t>, int> range_names_;  // changes, by range
 
   ZeroServiceStats zero_service_stats_;
@@ -125,7 +128,7 @@ class PlanBuilder {
 void PlanBuilder::RemoveId(std::uint32_t id) {
   for (const abi::service_key& key : actual_.KeysOf(id)) unwanted_keys_.push_back(key);
   TakeOverRanges(id, {});
-  for (std::uint32_t backend_id : actual_.BackendsOf(id)) Retire(backend_id);
+  for (std::uint32_t backend_id : actual_.BackendsOf(id)) leaving_backends_.insert(backend_id);
   clear_names_.ids.push_back(id);
 }
 
@@ -323,8 +326,10 @@ void PlanBuilder::TakeOverBackends(const DesiredService& service, const Draft& d
     const __u8 flags = FlagsFor(backend, families[FamilyOf(backend.address.address)]);
     kept.insert(id);
     abi::backend row = there;
+    if (there.flags & abi::SL_BACKEND_ORPHAN) kept_orphans_.insert(id);
     if (there.flags == 0) {
       const abi::service_key key = KeyOf(backend.address);
+      new_addresses_.insert(key);
       row = {};
       row.address = key.address;
       row.port = key.port;
@@ -333,21 +338,15 @@ void PlanBuilder::TakeOverBackends(const DesiredService& service, const Draft& d
       row.service_id = draft.service_id;
       if (row.generation > 1) zero_backend_stats_.ids.push_back(id);
     }
-    row.flags = static_cast<__u8>(there.flags | flags);
+    row.flags = static_cast<__u8>((there.flags & ~unsigned{abi::SL_BACKEND_ORPHAN}) | flags);
     if (row != there) write_backends_.rows.emplace_back(id, row);
     if (row.flags == flags) continue;
     row.flags = flags;
     settle_backends_.rows.emplace_back(id, row);
   }
   for (std::uint32_t id : actual_.BackendsOf(draft.service_id)) {
-    if (!kept.contains(id)) Retire(id);
+    if (!kept.contains(id)) leaving_backends_.insert(id);
   }
-}
-
-void PlanBuilder::Retire(std::uint32_t backend_id) {
-  abi::backend row = actual_.Backend(backend_id);
-  row.flags = 0;
-  retire_backends_.rows.emplace_back(backend_id, row);
 }
 
 void PlanBuilder::ChangeName(const abi::service& row, int times) {
@@ -365,6 +364,36 @@ void PlanBuilder::FinishDeletes() {
   }
 }
 
+// What leaves a service while another has the endpoint stays for the connections that it carries,
+// as does what has stayed so before; it goes with the last.
+void PlanBuilder::FinishBackends() {
+  for (std::uint32_t id : actual_.orphans()) {
+    if (!kept_orphans_.contains(id)) leaving_backends_.insert(id);
+  }
+  for (std::uint32_t id : leaving_backends_) {
+    abi::backend row = actual_.Backend(id);
+    abi::service_key address = {};
+    address.address = row.address;
+    address.port = row.port;
+    address.protocol = row.protocol;
+    const std::span<const std::uint32_t> same = actual_.BackendsAt(row);
+    const bool has_other = new_addresses_.contains(address) ||
+                           std::any_of(same.begin(), same.end(), [&](std::uint32_t other) {
+                             return !leaving_backends_.contains(other) &&
+                                    actual_.Backend(other).service_id != row.service_id;
+                           });
+    if (!has_other) {
+      row.flags = 0;
+      retire_backends_.rows.emplace_back(id, row);
+      continue;
+    }
+    constexpr __u8 kOrphan = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_ORPHAN;
+    if (row.flags == kOrphan) continue;
+    row.flags = kOrphan;
+    settle_backends_.rows.emplace_back(id, row);
+  }
+}
+
 void PlanBuilder::FinishSlots() {
   for (const auto& [offset, count] : actual_.unnamed_ranges()) range_names_[{offset, count}];
   for (const auto& [key, change] : range_names_) {
@@ -378,6 +407,7 @@ void PlanBuilder::FinishSlots() {
 
 MapPlan PlanBuilder::Finish() {
   FinishDeletes();
+  FinishBackends();
   FinishSlots();
   clear_names_.freed_at_ns = options_.now_ns;
   retire_backends_.freed_at_ns = options_.now_ns;

@@ -66,7 +66,9 @@ std::vector<BackendReport> BuildBackendReports(const PinnedState& state,
     report.local |= (row.flags & abi::SL_BACKEND_LOCAL) != 0;
     if (row.flags & abi::SL_BACKEND_USABLE) report.state = "ready";
     report.connections += connections[id];
-    labels[address].insert(ServiceLabelOf(state, row.service_id));
+    if (!(row.flags & abi::SL_BACKEND_ORPHAN)) {
+      labels[address].insert(ServiceLabelOf(state, row.service_id));
+    }
     if (const auto stats = state.backend_stats.find(id); stats != state.backend_stats.end()) {
       report.opened += stats->second.opened;
       report.failed += stats->second.failed;

@@ -53,7 +53,8 @@ std::string ServiceType(const AgentService* service, const std::vector<FrontendR
 std::map<std::uint32_t, std::vector<const abi::backend*>> RowsByService(const PinnedState& state) {
   std::map<std::uint32_t, std::vector<const abi::backend*>> rows;
   for (const auto& [id, row] : state.backends) {
-    if (row.flags & abi::SL_BACKEND_PRESENT) rows[row.service_id].push_back(&row);
+    if (!(row.flags & abi::SL_BACKEND_PRESENT) || row.flags & abi::SL_BACKEND_ORPHAN) continue;
+    rows[row.service_id].push_back(&row);
   }
   return rows;
 }

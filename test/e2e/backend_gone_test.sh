@@ -52,3 +52,31 @@ done
 echo_on a1:notready b1 && in_force
 expect_match 'moves on with the service that it left' "$(ask leaves)" '^answer b1 '
 expect_match 'stays with the other' "$(ask stays)" '^answer a1 '
+
+step 'a service that goes, or whose port gets a name, keeps connections to pods that stay'
+web_on a1 && in_force
+{ service alias ClusterIP TCP 80 - 10.96.0.55 fd00:10:96::55 && slices alias TCP 8080 a1; } |
+  manifest alias.yaml
+{ service plain ClusterIP TCP 80 - 10.96.0.56 fd00:10:96::56 && slices plain TCP 8080 a1; } |
+  sed 's/name: main, //' | manifest plain.yaml
+in_force
+hold deleted a2 10.96.0.55:80
+hold renamed a2 10.96.0.56:80
+for name in deleted renamed; do
+  expect_match "$name at first" "$(ask $name)" '^answer a1 '
+done
+rm "$MANIFESTS/alias.yaml"
+{ service plain ClusterIP TCP 80 - 10.96.0.56 fd00:10:96::56 && slices plain TCP 8080 a1; } |
+  manifest plain.yaml
+in_force
+for name in deleted renamed; do
+  expect_match "$name goes on" "$(ask $name)" '^answer a1 '
+done
+expect_equal 'nobody new' "$(probe a2 10.96.0.55 80 --timeout 1)" timeout
+web_on b1 && slices plain TCP 8080 b1 >"$CLUSTER_DIR/plain-slices" && {
+  service plain ClusterIP TCP 80 - 10.96.0.56 fd00:10:96::56 && cat "$CLUSTER_DIR/plain-slices"
+} | manifest plain.yaml
+in_force
+for name in deleted renamed; do
+  expect_equal "$name, its pod has gone from all" "$(ask $name)" reset
+done

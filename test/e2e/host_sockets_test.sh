@@ -85,6 +85,12 @@ expect_equal 'no endpoint, IPv6' "$(error fd00:10:96::90 80)" ECONNREFUSED
 expect_equal 'a port that the service does not have' "$(error $WEB4 81)" ECONNREFUSED
 expect_equal 'policy Local, none here' "$(error 10.96.0.91 80)" EHOSTUNREACH
 expect_equal 'counted' "$(dropped no_backend) $(dropped no_local_backend)" '2 1'
+# As getaddrinfo() does it to find the source address that would be used: nothing is sent.
+expect_equal 'a UDP socket that only asks for its own address' "$(cluster_in node-a python3 -c '
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+    asker.connect((sys.argv[1], 9))
+    print(asker.getsockname()[0])' $WEB4)" "${CLUSTER_V4[node-a]}"
 
 step 'trace says the same, and leaves nothing'
 before="$(opened web) $(dropped no_backend)"
@@ -102,6 +108,29 @@ expect_equal 'no endpoint' "$(trace 10.96.0.90:80 1 "$verdict")" 'reject no_back
 expect_equal 'policy Local' "$(trace 10.96.0.91:80 1 "$verdict")" 'drop no_local_backend'
 expect_equal 'no service' "$(trace "${CLUSTER_V4[a1]}:8080" 1 "$verdict")" 'none '
 expect_equal 'nothing counted' "$(opened web) $(dropped no_backend)" "$before"
+
+step 'an address that passes to another service takes its unconnected sockets with it'
+{ service second ClusterIP UDP 53 - 10.96.0.54 fd00:10:96::54 'externalIPs: [198.51.100.77]' &&
+  slices second UDP 5353 b2; } | manifest second.yaml
+in_force
+mkfifo "$CLUSTER_DIR/asker.in"
+CLUSTER_CGROUP='' cluster_spawn asker node-a sh -c 'echo $$ >"$0/cgroup.procs" && exec python3 -c "
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+    for line in open(sys.argv[1]):
+        asker.sendto(b\"question\", (\"198.51.100.77\", 53))
+        print(asker.recv(4096).split()[0].decode(), flush=True)" "$1"' "$GROUP" "$CLUSTER_DIR/asker.in"
+exec 9>"$CLUSTER_DIR/asker.in"
+echo >&9
+cluster_await_log asker '^b2$'
+{ service second ClusterIP UDP 53 - 10.96.0.54 fd00:10:96::54 && slices second UDP 5353 b2; } |
+  manifest second.yaml
+{ service third ClusterIP UDP 53 - 10.96.0.57 fd00:10:96::57 'externalIPs: [198.51.100.77]' &&
+  slices third UDP 5353 a1; } | manifest third.yaml
+in_force
+echo >&9
+cluster_await_log asker '^a1$'
+exec 9>&-
 
 step 'endpoints come and go'
 web_on b2 && echo_on b1 && in_force

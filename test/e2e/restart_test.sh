@@ -66,3 +66,11 @@ spread a2 $WEB6 80 500 a1,a2
 for name in pod outside udp; do
   load_stop_without_failure "$name"
 done
+
+step 'a filter that is lost'
+cluster_kill sluiced-node-a
+rm "$CLUSTER_BPFFS-node-a/v1/sl_filter"
+web_on b1
+cluster_agent node-a "$MANIFESTS"
+expect_match 'from a pod' "$(probe a1 $WEB4 80)" '^answer b1'
+expect_match 'from outside, to another node' "$(probe client "$node6" 30080)" '^answer b1'

@@ -254,9 +254,14 @@ class MapChecker {
 
   std::string CheckBackends(const ServiceBackends& expected) const {
     ServiceBackends there;
+    std::vector<std::pair<BackendAddress, unsigned>> orphans;
     for (const auto& [id, row] : maps_.backends.rows()) {
       if (row.flags == 0) continue;
       const BackendAddress address{IpAddress::FromAbi(row.address), ntohs(row.port), row.protocol};
+      if (row.flags & abi::SL_BACKEND_ORPHAN) {
+        orphans.emplace_back(address, row.flags);
+        continue;
+      }
       if (!there.emplace(std::pair(row.service_id, address), row.flags).second) {
         return absl::StrCat(address.address.ToString(), ": two backends of one service");
       }
@@ -268,6 +273,14 @@ class MapChecker {
       if (it == there.end()) return absl::StrCat(text, "no backend");
       if (it->second != flags) {
         return absl::StrCat(text, "flags ", it->second, " instead of ", flags);
+      }
+    }
+    // Kept for connections while some service has the endpoint, and given no new ones.
+    for (const auto& [address, flags] : orphans) {
+      const bool known = std::any_of(expected.begin(), expected.end(),
+                                     [&](const auto& one) { return one.first.second == address; });
+      if (!known || flags != (unsigned{abi::SL_BACKEND_PRESENT} | abi::SL_BACKEND_ORPHAN)) {
+        return absl::StrCat(address.address.ToString(), ": an orphan that should have gone");
       }
     }
     return there.size() == expected.size() ? "" : "backends that nobody wants";

@@ -166,11 +166,42 @@ TEST(PlannerTest, EndpointThatLeavesOneServiceStaysWithTheOther) {
   Carry(state, not_ready);
   EXPECT_EQ(state.Backend(of_a).flags, abi::SL_BACKEND_PRESENT);
   EXPECT_EQ(state.Backend(of_b).flags, kUsable);
+  // Connections of the service that goes, to a pod that stays, go on.
+  constexpr unsigned kOrphan = unsigned{abi::SL_BACKEND_PRESENT} | abi::SL_BACKEND_ORPHAN;
   state.Apply(PlanRemoval(state, "a").plan);
-  EXPECT_EQ(state.Backend(of_a).flags, 0);
+  EXPECT_EQ(state.Backend(of_a).flags, kOrphan);
   EXPECT_EQ(state.Backend(of_b).flags, kUsable);
-  EXPECT_THAT(state.BackendsOf(1), IsEmpty());
-  EXPECT_THAT(state.BackendsOf(2), ElementsAre(of_b));
+  EXPECT_TRUE(PlanRemoval(state, "a").plan.empty());
+  state.Apply(PlanRemoval(state, "b").plan);
+  EXPECT_EQ(state.Backend(of_a).flags, 0);
+  EXPECT_EQ(state.Backend(of_b).flags, 0);
+  EXPECT_THAT(state.orphans(), IsEmpty());
+}
+
+// A port that is renamed is another service to us, with the same frontends and endpoints.
+TEST(PlannerTest, ServiceThatTakesOverFromAnotherInOnePlanKeepsItsConnections) {
+  MapState state(SmallLimits());
+  Carry(state, Web({Backend("198.51.100.1"), Backend("198.51.100.2")}, "old"));
+  const DesiredService next = Web({Backend("198.51.100.1")}, "next");
+  const std::vector<ServiceChange> changes = {{{"default", "old", "http", IPPROTO_TCP}, nullptr},
+                                              {next.name, &next}};
+  state.Apply(PlanUpdate(state, changes, {.now_ns = kNow}).plan);
+  EXPECT_EQ(state.Backend(1).flags, abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_ORPHAN);
+  EXPECT_EQ(state.Backend(2).flags, 0) << "no service has it any more";
+  EXPECT_THAT(state.KeysOf(state.ServiceId(next.name)), SizeIs(1));
+}
+
+TEST(PlannerTest, OrphanIsAdoptedWhenTheEndpointComesBack) {
+  MapState state(SmallLimits());
+  const DesiredService a = Web({Backend("198.51.100.1")}, "a", "192.0.2.1");
+  Carry(state, a);
+  Carry(state, Web({Backend("198.51.100.1")}, "b", "192.0.2.2"));
+  Carry(state, Web({}, "a", "192.0.2.1"));
+  ASSERT_THAT(state.orphans(), ElementsAre(1u));
+  Carry(state, a);
+  EXPECT_EQ(state.Backend(1).flags, abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE);
+  EXPECT_EQ(state.Backend(1).generation, 1u);
+  EXPECT_THAT(state.orphans(), IsEmpty());
 }
 
 TEST(PlannerTest, BackendIdGivenAgainHasTheNextGenerationAndNoCounts) {
