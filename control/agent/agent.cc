@@ -347,9 +347,11 @@ void Agent::OnRound() {
 }
 
 void Agent::TrackWaiting() {
-  const bool waiting = !IsSynced() || reconciler_->applied_generation() < source_->Generation();
+  // A start takes as long as the API does, and a service without room is told of, not waited for:
+  // to end the agent for either helps nobody.
+  const bool waiting = IsSynced() && reconciler_->handled_generation() < source_->Generation();
   if (!waiting) {
-    last_applied_ = clock_.Now();
+    if (IsSynced()) last_applied_ = clock_.Now();
     waiting_since_ = absl::InfiniteFuture();
   } else if (waiting_since_ == absl::InfiniteFuture()) {
     waiting_since_ = clock_.Now();

@@ -134,9 +134,7 @@ void Reconciler::Arm() {
   setup_.wake(absl::Nanoseconds(static_cast<std::int64_t>(next > now ? next - now : 0)));
 }
 
-bool Reconciler::HasWork() const {
-  return events_pending_ || plan_all_ || !dirty_.empty() || !refused_.empty();
-}
+bool Reconciler::HasChanges() const { return events_pending_ || plan_all_ || !dirty_.empty(); }
 
 void Reconciler::Run() {
   if (sync_state_ == SyncState::kAwaiting || !state_) return;
@@ -198,6 +196,7 @@ void Reconciler::Reconcile() {
   if (round.rows == 0) ++counters_.empty_rounds;
   counters_.rows_written += round.rows;
   AfterRound(round);
+  if (round.status.ok()) handled_generation_ = generation;
   if (round.status.ok() && refused_.empty()) applied_generation_ = generation;
   setup_.on_change();
 }
@@ -283,10 +282,18 @@ void Reconciler::Verify() {
   RequestRun(Now());
 }
 
+// A source's generation also grows with changes that concern no object: there is no round for them.
+std::uint64_t Reconciler::GenerationOf(bool busy, std::uint64_t round) const {
+  const bool idle = sync_state_ == SyncState::kSynced && !busy && write_status_.ok();
+  return idle ? setup_.source_generation() : round;
+}
+
 std::uint64_t Reconciler::applied_generation() const {
-  // A source's generation also grows with changes that concern no object.
-  const bool idle = sync_state_ == SyncState::kSynced && !HasWork() && write_status_.ok();
-  return idle ? setup_.source_generation() : applied_generation_;
+  return GenerationOf(HasWork(), applied_generation_);
+}
+
+std::uint64_t Reconciler::handled_generation() const {
+  return GenerationOf(HasChanges(), handled_generation_);
 }
 
 std::vector<std::string> Reconciler::degraded() const {

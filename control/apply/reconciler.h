@@ -107,6 +107,9 @@ class Reconciler final : public ClusterSink {
   // All that the source has said up to this generation of it is in the maps. Refused or failed
   // services hold it back.
   std::uint64_t applied_generation() const;
+  // As applied_generation(), and a service that was refused for want of room does not hold it back:
+  // that is answered by degraded(), and by no wait.
+  std::uint64_t handled_generation() const;
   // Why the maps are not what was asked for, one line each; empty: they are, or soon will be.
   std::vector<std::string> degraded() const;
   std::vector<ReportedProblem> problems() const;  // sorted; without conflicts
@@ -134,7 +137,9 @@ class Reconciler final : public ClusterSink {
   void Event();
   void RequestRun(std::uint64_t at_ns);
   void Arm();
-  bool HasWork() const;
+  bool HasChanges() const;
+  bool HasWork() const { return HasChanges() || !refused_.empty(); }
+  std::uint64_t GenerationOf(bool busy, std::uint64_t round) const;
   void TakeChanges();
   void Reconcile();
   void PlanAndWrite(const std::vector<ServicePortName>& names, Round& round);
@@ -158,6 +163,7 @@ class Reconciler final : public ClusterSink {
   std::vector<CapacityShortage> shortages_;
   absl::Status write_status_;
   std::uint64_t applied_generation_ = 0;
+  std::uint64_t handled_generation_ = 0;
 
   std::uint64_t run_at_ns_ = kNever;
   std::uint64_t last_round_ns_ = 0;

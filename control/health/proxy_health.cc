@@ -28,12 +28,16 @@ HealthAnswer Answer(bool good, const Json& json) {
 
 }  // namespace
 
+bool IsAlive(const ProxyHealth& proxy, absl::Time now) {
+  return proxy.loop_answers && now - proxy.waiting_since <= kLongestWait;
+}
+
 bool IsHealthy(const ProxyHealth& proxy, absl::Time now) {
-  return proxy.synced && proxy.loop_answers && now - proxy.waiting_since <= kLongestWait;
+  return proxy.synced && IsAlive(proxy, now);
 }
 
 HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_node) {
-  const bool healthy = IsHealthy(proxy, now);
+  const bool healthy = with_node ? IsHealthy(proxy, now) : IsAlive(proxy, now);
   const bool good = healthy && (!with_node || proxy.node_eligible);
   // As kube-proxy: the time of the last sync only where it matters, else that all is well now.
   std::string updated = TimeText(now);

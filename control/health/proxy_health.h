@@ -23,11 +23,15 @@ struct ProxyHealth {
   std::vector<std::string> degraded;
 };
 
-// Whether the proxy does its work: synced once, its loop runs, and nothing has waited longer than
-// kube-proxy allows (two sync periods of 30 s).
+// Whether a restart would help nothing: the loop runs, and no change has waited longer than
+// kube-proxy allows (two sync periods of 30 s). Also while it starts, however long that takes.
+bool IsAlive(const ProxyHealth& proxy, absl::Time now);
+
+// Whether the proxy does its work: alive, and synced once.
 bool IsHealthy(const ProxyHealth& proxy, absl::Time now);
 
-// Of /healthz, and of /livez (`with_node` false), with our own field `degraded`: at most 20 lines.
+// Of /healthz, which needs a healthy proxy and an eligible node, and of /livez (`with_node` false),
+// which needs one that is alive; with our own field `degraded`: at most 20 lines.
 HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_node);
 
 // How many of a Service's endpoints on this node are ready: distinct addresses, by family. A family

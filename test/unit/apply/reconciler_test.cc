@@ -174,6 +174,27 @@ TEST(ReconcilerTest, RoomThatIsFreedIsUsedByThoseWhoWait) {
   EXPECT_EQ(world.CheckExact(), "");
 }
 
+TEST(ReconcilerTest, AServiceWithoutRoomIsHandledAndNotApplied) {
+  MapLimits limits = SmallLimits();
+  limits.service_ids = 1 + 1;
+  ReconcilerWorld world(limits);
+  world.agent_->SetService(Web(1).Build());
+  world.agent_->SetService(Web(2).Build());
+  world.generation_ = 5;
+  EXPECT_NE(world.agent_->handled_generation(), 5u);
+  world.agent_->Synced();
+  ASSERT_TRUE(world.Step());
+  EXPECT_EQ(world.agent_->handled_generation(), 5u);
+  EXPECT_NE(world.agent_->applied_generation(), 5u);
+  world.generation_ = 6;  // no object of it changed
+  EXPECT_EQ(world.agent_->handled_generation(), 6u);
+  world.agent_->SetEndpointSlice(Endpoints(1, "10.1.0.1").Build());
+  EXPECT_EQ(world.agent_->handled_generation(), 5u);
+  world.maps_.faults.before_row = [](const std::string&) { return absl::AbortedError("broken"); };
+  ASSERT_TRUE(world.Step());
+  EXPECT_EQ(world.agent_->handled_generation(), 5u);
+}
+
 TEST(ReconcilerTest, RowsThatOthersChangedAreFoundAndPutRight) {
   ReconcilerWorld world;
   for (int i = 1; i <= 3; ++i) {

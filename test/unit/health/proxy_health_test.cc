@@ -72,6 +72,19 @@ TEST(ProxyAnswerTest, NamesWhatIsDegradedUpToTwentyLines) {
   EXPECT_EQ(json["degraded"].back(), "and 10 more");
 }
 
+TEST(ProxyAnswerTest, AProxyThatStartsIsAliveAndNotHealthy) {
+  ProxyHealth proxy;
+  EXPECT_EQ(ProxyAnswer(proxy, kNow, true).code, 503);
+  const HealthAnswer alive = ProxyAnswer(proxy, kNow, false);
+  EXPECT_EQ(alive.code, 200);
+  EXPECT_EQ(Json::parse(alive.body)["healthy"], true);
+  proxy.loop_answers = false;
+  EXPECT_EQ(ProxyAnswer(proxy, kNow, false).code, 503);
+  proxy.loop_answers = true;
+  proxy.waiting_since = kNow - absl::Seconds(61);
+  EXPECT_EQ(ProxyAnswer(proxy, kNow, false).code, 503);
+}
+
 TEST(ServiceAnswerTest, CountsEndpointsAndNeedsAHealthyProxy) {
   const HealthAnswer good = ServiceAnswer("default", "web", 2, true);
   EXPECT_EQ(good.code, 200);
