@@ -165,8 +165,8 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   RETURN_IF_ERROR(Annotate(service.status(), "--service-cidr"));
   options.service_cidrs = *service;
   if (texts.health_keeper != "start") {
-    options.health_keeper = texts.health_keeper == "beside" ? HealthKeeperChoice::kBeside
-                                                            : HealthKeeperChoice::kNone;
+    options.health_keeper =
+        texts.health_keeper == "beside" ? HealthKeeperChoice::kBeside : HealthKeeperChoice::kNone;
   }
   if (texts.attach != "auto") {
     options.attach = texts.attach == "tcx" ? AttachMode::kTcx : AttachMode::kClsact;

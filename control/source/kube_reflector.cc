@@ -28,8 +28,9 @@ const model::ObjectMeta& MetadataOf(const Message& object) {
   return static_cast<const model::ObjectMeta&>(object.GetReflection()->GetMessage(object, field));
 }
 
-// So many watches in a row without even a bookmark, of a server that sends them, are from a version
-// that it has not reached: it was restored from a backup, and says nothing until it is there again.
+// So many watches in a row that fall silent, without even a bookmark between, are from a version
+// that the server has not reached: it was restored from a backup, and says nothing until it is there
+// again (kubernetes#107457).
 constexpr int kSilentWatches = 2;
 
 // 0 for what is no number: versions are only compared when they can be.
@@ -97,7 +98,7 @@ KubeReflector::Step KubeReflector::Next() {
   call.fresh_connection = std::exchange(fresh_connection_, false);
   decoder_.reset();
   decoder_status_ = absl::OkStatus();
-  saw_event_ = relist_ = false;
+  relist_ = false;
   status_.connected = false;
   return {std::exchange(wait_, absl::ZeroDuration()), std::move(call)};
 }
@@ -140,7 +141,6 @@ absl::Status KubeReflector::OnItem(Message& object) { return Store(object); }
 absl::Status KubeReflector::OnEvent(WatchEventType type, Message& object) {
   const model::ObjectMeta& metadata = MetadataOf(object);
   if (type == WatchEventType::kBookmark) return Bookmark(metadata);
-  saw_event_ = true;
   ++status_.events;
   const std::string text = metadata.resource_version();
   const std::uint64_t version = VersionOf(text);
@@ -163,7 +163,6 @@ absl::Status KubeReflector::Bookmark(const model::ObjectMeta& metadata) {
   const std::uint64_t version = VersionOf(metadata.resource_version());
   if (version != 0 && version < version_) return Older(version);
   if (phase_ == Phase::kWatch) {
-    saw_event_ = bookmarks_seen_ = true;
     status_.version = metadata.resource_version();
     version_ = version;
     Recover(Cure::kEvent);
@@ -247,7 +246,6 @@ void KubeReflector::FinishList(const std::string& version) {
   status_.synced = true;
   status_.absent = false;
   answered_at_ = clock_.Now();  // the watch begins
-  saw_event_ = false;
   Recover(Cure::kList);
 }
 
@@ -283,8 +281,9 @@ void KubeReflector::EndWell() {
   }
   Recover(Cure::kEvent);
   expired_ = 0;
-  // Servers end watches after minutes. One that does so at once must not be asked in a circle.
-  if (WasStable() || saw_event_) {
+  // Servers end watches after minutes. One that does so at once, if with a word, must not be asked
+  // in a circle.
+  if (WasStable()) {
     backoff_.Reset();
   } else {
     wait_ = backoff_.Next();
@@ -314,6 +313,11 @@ bool KubeReflector::Adapt(const ApiEnd& end, const absl::Status& status) {
     status_.failing_since = absl::InfiniteFuture();
     BeginList();
     wait_ = options_.absent_interval;
+    // A server that has just started refuses everything until it has read its roles.
+    if (code == 403) {
+      constexpr int kDoublings = 8;
+      wait_ = std::min(wait_, options_.retry_max * (1 << std::min(forbidden_++, kDoublings)));
+    }
     return true;
   }
   if (!absl::IsOutOfRange(status)) return false;
@@ -334,7 +338,7 @@ void KubeReflector::Fail(const absl::Status& status, absl::Duration retry_after)
     version_ = 0;
     for (auto& [key, known] : known_) known.version = 0;
   }
-  if (phase_ == Phase::kStream && answered && !relist_) ++stream_failures_;
+  if (phase_ == Phase::kStream && answered && !absl::IsAborted(status)) ++stream_failures_;
   cure_ = !relist_ && decoder_status_.ok() ? Cure::kHead : was_watch ? Cure::kEvent : Cure::kList;
   // A connection that broke leaves what is known as it was; the watch goes on from there.
   if (!was_watch || relist_) BeginList();
@@ -353,9 +357,16 @@ void KubeReflector::Fail(const absl::Status& status, absl::Duration retry_after)
 void KubeReflector::OnSilence() {
   const bool was_connected = std::exchange(status_.connected, false);
   if (phase_ == Phase::kWatch && was_connected) {
-    fresh_connection_ = true;  // this one may be dead
     decoder_.reset();
-    if (!saw_event_ && bookmarks_seen_ && ++silent_watches_ >= kSilentWatches) BeginList();
+    if (++silent_watches_ >= kSilentWatches) {
+      BeginList();  // compared with what is known: nothing is forgotten before it is whole
+      Fail(absl::DeadlineExceededError(absl::StrCat(
+               "watch ", kind_.resource, ": ", silent_watches_,
+               " watches in a row without an event or a bookmark: asked for everything anew")),
+           absl::ZeroDuration());
+      cure_ = Cure::kList;
+    }
+    fresh_connection_ = true;  // this one may be dead
     return;
   }
   if (phase_ == Phase::kStream && was_connected) {
@@ -372,6 +383,7 @@ void KubeReflector::OnSilence() {
 }
 
 void KubeReflector::Recover(Cure shown_by) {
+  forbidden_ = 0;
   if (shown_by == Cure::kEvent) expired_ = silent_watches_ = 0;
   if (status_.error.empty() || shown_by < cure_) return;
   status_.error.clear();

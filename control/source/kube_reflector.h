@@ -136,15 +136,14 @@ class KubeReflector final : public AnswerSink {
   bool fresh_connection_ = false;
   bool relist_ = false;  // the answer showed that what is known may be wrong
   int expired_ = 0;      // 410 in a row
+  int forbidden_ = 0;    // 403 in a row, of an optional kind
   int older_lists_ = 0;  // refused in a row
   bool begun_ = false;   // a watch was
-  bool bookmarks_seen_ = false;
-  int silent_watches_ = 0;  // in a row, without a word after the head
+  int silent_watches_ = 0;  // in a row, without an event or a bookmark between
 
   std::unique_ptr<AnswerDecoder> decoder_;
   absl::Status decoder_status_;
   absl::Time answered_at_;
-  bool saw_event_ = false;  // in this answer
   std::string continue_;
   std::string list_version_;
   std::uint64_t version_ = 0;     // up to which all is known; 0: not known, or not a number

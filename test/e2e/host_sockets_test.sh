@@ -114,12 +114,8 @@ step 'an address that passes to another service takes its unconnected sockets wi
   slices second UDP 5353 b2; } | manifest second.yaml
 in_force
 mkfifo "$CLUSTER_DIR/asker.in"
-CLUSTER_CGROUP='' cluster_spawn asker node-a sh -c 'echo $$ >"$0/cgroup.procs" && exec python3 -c "
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-    for line in open(sys.argv[1]):
-        asker.sendto(b\"question\", (\"198.51.100.77\", 53))
-        print(asker.recv(4096).split()[0].decode(), flush=True)" "$1"' "$GROUP" "$CLUSTER_DIR/asker.in"
+sockets node-a ask 198.51.100.77 53 <"$CLUSTER_DIR/asker.in" >"$CLUSTER_DIR/asker.log" 2>&1 &
+CLUSTER_PIDS[asker]=$!
 exec 9>"$CLUSTER_DIR/asker.in"
 echo >&9
 cluster_await_log asker '^b2$'

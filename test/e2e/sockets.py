@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What socket calls of a node's own process give when they name a service; one JSON object.
+"""What socket calls of a node's own process give when they name a service, as JSON.
 
 usage: sockets.py peer ADDRESS PORT [--mapped]
          connect(): the error, or who answers and what getpeername() says
        sockets.py resolver ADDRESS PORT [ADDRESS PORT...]
          one unconnected UDP socket asks all of them in turn, twice: where answers seem to come from
+       sockets.py ask ADDRESS PORT
+         one unconnected UDP socket asks once for every line of standard input; prints who answers
 Standard library only.
 """
 
@@ -45,11 +47,21 @@ def resolver(targets):
     return {"answers": sorted(answers)}
 
 
+def ask(target):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(TIMEOUT)
+        for _ in sys.stdin:
+            asker.sendto(b"question", target)
+            print(asker.recv(4096).split()[0].decode(), flush=True)
+
+
 def main():
     mode, words = sys.argv[1], [word for word in sys.argv[2:] if not word.startswith("--")]
     targets = list(zip(words[::2], map(int, words[1::2])))
     if mode == "peer":
         print(json.dumps(peer(*targets[0], "--mapped" in sys.argv)))
+    elif mode == "ask":
+        ask(targets[0])
     else:
         print(json.dumps(resolver(targets)))
 

@@ -68,7 +68,8 @@ for line in sys.stdin:
   <"$CLUSTER_DIR/body" | cut -d';' -f1-3)" \
   'ADDED web-ipv4 None;ADDED web-ipv6 None;BOOKMARK None true'
 answers "$SLICES?$STREAM&timeoutSeconds=1" 200 $PROTOBUF '' "$PROTOBUF;stream=watch"
-expect_equal 'the first frame' "$(head -c 11 "$CLUSTER_DIR/body" | tail -c 7 | tr -d '\n\005')" ADDED
+expect_equal 'the first frame' \
+  "$(head -c 11 "$CLUSTER_DIR/body" | tail -c 7 | tr -d '\n\005')" ADDED
 
 step 'refusals'
 refuses "$SERVICES?watch=1&sendInitialEvents=true" 422 Invalid 'resourceVersionMatch'
@@ -80,7 +81,8 @@ refuses "$SERVICES?resourceVersion=99999999" 504 Timeout \
 answers "$SERVICES?$STREAM&resourceVersion=99999999" 200 $JSON \
   "d['type'] == 'ERROR' and d['object']['code'] == 504 and d['object']['reason'] == 'Timeout'"
 refuses /api/v1/pods 403 Forbidden \
-  "^pods is forbidden: User \"$API_USER\" cannot list resource \"pods\" in API group \"\" at the cluster scope"
+  "^pods is forbidden: User \"$API_USER\" cannot list resource \"pods\" in API group \"\" \
+at the cluster scope"
 refuses $SLICES/x 403 Forbidden '^endpointslices.discovery.k8s.io "x" is forbidden: User '
 refuses /api/v1/nodes/none 404 NotFound '^nodes "none" not found$'
 answers /api/v1/nodes 406 $JSON "d['reason'] == 'NotAcceptable'" application/x-unknown

@@ -10,6 +10,7 @@
 #include "control/plan/service_rows.h"
 #include "test/support/fake_table.h"
 #include "test/support/status_matchers.h"
+#include "test/unit/plan/plan_builder.h"
 
 namespace sluice {
 namespace {
@@ -20,59 +21,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using testing::SmallLimits;
 using testing::StatusIs;
-
-constexpr std::uint64_t kNow = 5'000'000'000'000;
-
-IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
-
-DesiredBackend Backend(const std::string& address, bool local = false) {
-  DesiredBackend backend;
-  backend.address = {Ip(address), 8080, IPPROTO_TCP};
-  backend.local = local;
-  backend.in_cluster_set = true;
-  backend.in_local_set = local;
-  return backend;
-}
-
-DesiredService Web(std::vector<DesiredBackend> backends, const std::string& name = "web",
-                   const std::string& cluster_ip = "192.0.2.1") {
-  DesiredService service;
-  service.name = {"default", name, "http", IPPROTO_TCP};
-  service.frontends = {{Ip(cluster_ip), 80, IPPROTO_TCP, abi::SL_FRONTEND_CLUSTER_IP}};
-  service.backends = std::move(backends);
-  return service;
-}
-
-PlannedUpdate Plan(const MapState& state, const DesiredService& service, std::uint64_t now = kNow) {
-  const std::vector<ServiceChange> changes = {{service.name, &service}};
-  return PlanUpdate(state, changes, {.now_ns = now});
-}
-
-PlannedUpdate PlanRemoval(const MapState& state, const std::string& name = "web") {
-  const std::vector<ServiceChange> changes = {{{"default", name, "http", IPPROTO_TCP}, nullptr}};
-  return PlanUpdate(state, changes, {.now_ns = kNow});
-}
-
-void Carry(MapState& state, const DesiredService& service, std::uint64_t now = kNow) {
-  const PlannedUpdate update = Plan(state, service, now);
-  ASSERT_THAT(update.refused, IsEmpty());
-  state.Apply(update.plan);
-}
-
-// The lines of a plan without the agent's own books.
-std::vector<std::string> Writes(const MapPlan& plan) {
-  std::vector<std::string> lines;
-  for (const MapStep& step : plan.steps) {
-    if (IsBookkeeping(step)) continue;
-    const std::string text = ToString(MapPlan{{step}});
-    for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = text.find('\n', at);
-      lines.push_back(text.substr(at, end - at));
-      at = end + 1;
-    }
-  }
-  return lines;
-}
 
 TEST(PlannerTest, NewServiceIsWrittenFromItsNameToItsFrontend) {
   const MapState empty(SmallLimits());
@@ -443,63 +391,6 @@ TEST(PlannerTest, NeedCountsAllThatWasAskedForAndTheRestIsPlanned) {
   state.Apply(update.plan);
   EXPECT_NE(state.ServiceId(small.name), 0u);
   EXPECT_EQ(state.ServiceId(big.name), 0u);
-}
-
-TEST(PlannerTest, RowsOfNobodyAreDeleted) {
-  MapRows rows;
-  abi::service stray = {};
-  stray.id = 9;
-  rows.services.emplace_back(AddressKey(Ip("192.0.2.7"), 80, IPPROTO_TCP), stray);
-  rows.source_ranges.push_back(SourceRangeKey(8, *IpPrefix::Parse("10.0.0.0/8")));
-  abi::backend lost = {};
-  lost.address = Ip("198.51.100.7").ToAbi();
-  lost.flags = abi::SL_BACKEND_PRESENT;
-  lost.generation = 4;
-  lost.service_id = 7;
-  rows.backends.emplace_back(3, lost);
-  MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
-  const MapPlan plan = PlanUpdate(state, {}, {.now_ns = kNow}).plan;
-  EXPECT_THAT(
-      Writes(plan),
-      ElementsAre("delete sl_services 192.0.2.7:80/TCP",
-                  HasSubstr("delete sl_src_ranges service 8"),
-                  "retire sl_backends 3 198.51.100.7:0/any flags 0x0 generation 4 service 7",
-                  "clear sl_svc_names 7", "clear sl_svc_names 8", "clear sl_svc_names 9"));
-  state.Apply(plan);
-  EXPECT_TRUE(PlanUpdate(state, {}, {.now_ns = kNow}).plan.empty());
-}
-
-// An endpoint that is not ready is in no slot: its row alone says whose it is.
-TEST(PlannerTest, BackendThatIsNotReadyIsFoundAgainAfterARestart) {
-  MapState before(SmallLimits());
-  DesiredService service = Web({Backend("198.51.100.1")});
-  service.backends[0].in_cluster_set = false;
-  Carry(before, service);
-  MapRows rows;
-  for (const auto& [key, row] : before.services()) rows.services.emplace_back(key, row);
-  rows.names.emplace_back(1, NameRow(service.name));
-  rows.backends.emplace_back(1, before.Backend(1));
-  MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
-  EXPECT_TRUE(PlanUpdate(state, {}, {.now_ns = kNow}).plan.empty());
-  EXPECT_TRUE(Plan(state, service).plan.empty()) << ToString(Plan(state, service).plan);
-  service.backends.clear();
-  EXPECT_THAT(Writes(Plan(state, service).plan), ::testing::Contains(HasSubstr("retire")));
-}
-
-TEST(PlannerTest, SecondRowOfOneBackendIsRetired) {
-  MapState before(SmallLimits());
-  const DesiredService service = Web({Backend("198.51.100.1")});
-  Carry(before, service);
-  MapRows rows;
-  for (const auto& [key, row] : before.services()) rows.services.emplace_back(key, row);
-  rows.names.emplace_back(1, NameRow(service.name));
-  rows.slots = {1};
-  rows.backends.emplace_back(1, before.Backend(1));
-  rows.backends.emplace_back(2, before.Backend(1));
-  MapState state = MapState::FromRows(SmallLimits(), rows, kNow);
-  EXPECT_THAT(
-      Writes(Plan(state, service).plan),
-      ElementsAre("retire sl_backends 2 198.51.100.1:8080/TCP flags 0x0 generation 1 service 1"));
 }
 
 }  // namespace
