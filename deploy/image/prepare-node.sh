@@ -4,7 +4,8 @@
 # container, in the node's network namespace. Doing it again changes nothing.
 set -eu
 
-mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+# Not asked by `mountpoint`: in the container the folder always is one, bound from the node.
+[ "$(stat -f -c %T /sys/fs/bpf)" = bpf_fs ] || mount -t bpf bpf /sys/fs/bpf
 
 # sluiced keeps its SNAT ports and NodePorts from processes that ask for any port; what others
 # reserved stays. The same ranges as --snat-ports has by default.
