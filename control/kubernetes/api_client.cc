@@ -169,6 +169,14 @@ void ApiClient::Cancel(RequestId id) {
   exchanges_.erase(it);
 }
 
+void ApiClient::GiveUp(RequestId id) {
+  const auto it = exchanges_.find(id);
+  if (it == exchanges_.end()) return;
+  // One that still waits for the rate limit has asked no server.
+  if (it->second->http != 0) LeaveServer(it->second->server);
+  Cancel(id);
+}
+
 // Starts what the rate limit lets through, and comes back for the rest.
 void ApiClient::Admit() {
   const std::uint64_t now_ns = clock_.MonotonicNs();

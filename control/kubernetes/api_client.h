@@ -82,6 +82,8 @@ class ApiClient {
   RequestId Send(ApiCall request, Done done);
   // Unknown or ended: no effect. Nothing is called back afterwards.
   void Cancel(RequestId id);
+  // As Cancel(), for a request whose answer took too long: the next one goes to another server.
+  void GiveUp(RequestId id);
 
   // The address in use, or to be tried next: "https://192.0.2.1:6443".
   const std::string& server() const { return config_.servers[server_]; }

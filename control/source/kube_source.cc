@@ -103,7 +103,7 @@ class KubeSource::Follower final : public ApiStream, public ObjectSink {
     const absl::Duration left = heard + reflector_.SilenceLimit() - source_.clock_.Now();
     silence_timer_ = source_.loop_.RunAfter(std::max(left, absl::ZeroDuration()), [this, left] {
       if (left > absl::ZeroDuration()) return ArmSilence();
-      source_.api_.Cancel(std::exchange(request_, 0));
+      source_.api_.GiveUp(std::exchange(request_, 0));
       reflector_.OnSilence();
       source_.OnProgress(*this);
       Proceed();

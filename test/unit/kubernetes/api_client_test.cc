@@ -117,6 +117,23 @@ TEST_F(ApiClientTest, SaysWhatIsAskedAndWhoAsks) {
   EXPECT_THAT(bodies_, ElementsAre("{}"));
 }
 
+TEST_F(ApiClientTest, ARequestThatWasGivenUpCountsAgainstItsServer) {
+  Make();
+  const ApiClient::RequestId first = Send(List());
+  const ApiClient::RequestId second = Send(List());
+  client_->GiveUp(first);
+  EXPECT_THAT(http_.cancelled, SizeIs(1));
+  EXPECT_EQ(client_->server(), "https://b:6443");
+  client_->GiveUp(second);  // was of the first server, which was left already
+  EXPECT_EQ(client_->server(), "https://b:6443");
+  client_->GiveUp(second);
+  client_->Cancel(Send(List()));  // blames nobody
+  EXPECT_EQ(client_->server(), "https://b:6443");
+  client_->GiveUp(Send(List()));
+  EXPECT_EQ(client_->server(), "https://c:6443");
+  EXPECT_THAT(ends_, IsEmpty());
+}
+
 TEST_F(ApiClientTest, EventsArePosted) {
   Make();
   ApiCall call;

@@ -213,28 +213,39 @@ TEST_F(KubeReflectorTest, SilenceIsJudgedByWhatIsWaitedFor) {
   EXPECT_THAT(status().error, HasSubstr("watch services: the server says nothing for 2m30s"));
 }
 
-TEST_F(KubeReflectorTest, WatchesWithoutTheUsualBookmarksMeanANewList) {
+TEST_F(KubeReflectorTest, WatchesThatFallSilentTwiceMeanANewList) {
   const auto be_silent = [&] {
     Head();
     reflector_->OnSilence();
     Ask();
   };
-  // A server that never sent any is just quiet.
   MakeWatching();
   End(absl::OkStatus());
-  for (int i = 0; i < 5; ++i) {
-    be_silent();
-    EXPECT_EQ(Asked(), "watch 10");
-  }
-  Head();
-  EXPECT_TRUE(Body(Bookmark("11")).ok());
-  reflector_->OnSilence();
-  Ask();
   be_silent();
-  EXPECT_EQ(Asked(), "watch 11");
+  EXPECT_EQ(Asked(), "watch 10");
+  for (const std::string& word : {Bookmark("11"), Event("MODIFIED", "a", 12)}) {
+    Head();
+    EXPECT_TRUE(Body(word).ok());  // in between: then not in a row
+    reflector_->OnSilence();
+    Ask();
+    EXPECT_THAT(Asked(), ::testing::StartsWith("watch "));
+  }
+  EXPECT_EQ(status().failures, 0u);
+  said_.clear();
   be_silent();
   EXPECT_EQ(Asked(), "stream");
+  EXPECT_TRUE(step_.call.fresh_connection);
+  EXPECT_EQ(status().failures, 1u);
+  EXPECT_THAT(said_, IsEmpty());
+  Head();
+  EXPECT_THAT(status().error, HasSubstr("2 watches in a row without an event or a bookmark"));
+  // Restored from a backup: `a` is as it was, `b` is not there any more.
+  EXPECT_TRUE(Body(Event("ADDED", "a", 12) + InitialEnd("13")).ok());
+  EXPECT_THAT(said_, ElementsAre("set a", "delete b"));
   EXPECT_THAT(status().error, IsEmpty());
+  reflector_->OnSilence();  // the first of a new row
+  Ask();
+  EXPECT_EQ(Asked(), "watch 13");
 }
 
 TEST_F(KubeReflectorTest, AStreamThatFallsSilentIsListedByPages) {
@@ -258,6 +269,28 @@ TEST_F(KubeReflectorTest, AStreamThatEndsEarlyTwiceIsListedByPages) {
   EXPECT_THAT(status().error, HasSubstr("ended before the list was whole"));
   Answer(Event("ADDED", "a", 5));
   EXPECT_EQ(Asked(), "page");
+}
+
+TEST_F(KubeReflectorTest, AStreamThatIsGarbageTwiceIsListedByPages) {
+  Make();
+  Answer("garbage\n");
+  EXPECT_EQ(Asked(), "stream");
+  Answer("garbage\n");
+  EXPECT_EQ(Asked(), "page");
+}
+
+TEST_F(KubeReflectorTest, WatchesThatEndAtOnceAreNotAskedInACircle) {
+  MakeWatching();
+  End(absl::OkStatus());
+  EXPECT_EQ(step_.wait, absl::ZeroDuration());  // it ran for a minute
+  absl::Duration waited;
+  for (int version = 11; version < 20; ++version) {
+    Answer(Bookmark(absl::StrCat(version)));
+    EXPECT_GT(step_.wait, absl::ZeroDuration());
+    waited += step_.wait;
+  }
+  EXPECT_GT(waited, absl::Seconds(20));
+  EXPECT_EQ(status().failures, 0u);
 }
 
 TEST_F(KubeReflectorTest, ConnectionsThatMayBeBadAreNotUsedAgain) {
