@@ -132,13 +132,32 @@ void HealthServer::Serve(Port& port) {
   if (server.ok()) port.server = *std::move(server);
 }
 
+// A Service's port on several addresses is one: it is well when none of them fails.
+void HealthServer::SayOpen(const ObjectName& service, std::uint16_t port) {
+  for (const auto& [key, failure] : failures_) {
+    if (failure.service == service) return;
+  }
+  port_sink_(service, port, absl::OkStatus());
+}
+
+// Of ports that nobody asks for any more.
+void HealthServer::DropFailures() {
+  std::vector<Failure> gone;
+  std::erase_if(failures_, [&](const auto& failure) {
+    if (wanted_.contains(failure.first)) return false;
+    gone.push_back(failure.second);
+    return true;
+  });
+  for (const Failure& failure : gone) SayOpen(failure.service, failure.port);
+}
+
 void HealthServer::OpenWanted() {
   std::vector<std::string> gone;
   for (const auto& [key, port] : ports_) {
     if (!port.service.name.empty() && !wanted_.contains(key)) gone.push_back(key);
   }
   for (const std::string& key : gone) Close(key);
-  std::erase_if(failures_, [&](const auto& failure) { return !wanted_.contains(failure.first); });
+  DropFailures();
   for (const auto& [key, wanted] : wanted_) {
     const auto open = ports_.find(key);
     if (open != ports_.end()) {
@@ -146,15 +165,16 @@ void HealthServer::OpenWanted() {
       continue;
     }
     absl::StatusOr<UniqueFd> listener = OpenOrInherit(key, wanted.host, wanted.health.port);
-    std::string& failure = failures_[key];
     if (!listener.ok()) {
-      const std::string why(listener.status().message());
-      if (failure != why) port_sink_(wanted.service, wanted.health.port, listener.status());
-      failure = why;
+      Failure failure = {wanted.service, wanted.health.port,
+                         std::string(listener.status().message())};
+      Failure& told = failures_[key];
+      const bool again = told.why == failure.why;
+      told = std::move(failure);
+      if (!again) port_sink_(wanted.service, wanted.health.port, listener.status());
       continue;
     }
-    if (!failure.empty()) port_sink_(wanted.service, wanted.health.port, absl::OkStatus());
-    failures_.erase(key);
+    if (failures_.erase(key) > 0) SayOpen(wanted.service, wanted.health.port);
     Port& port = ports_[key];
     port.service = wanted.service;
     port.listener = *std::move(listener);

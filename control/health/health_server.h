@@ -58,7 +58,7 @@ struct HealthServerOptions {
 class HealthServer {
  public:
   // A Service's port could not be opened, told once for each reason; or was opened after all
-  // (`status` OK). Called on the server's thread.
+  // or is no longer asked for (`status` OK). Called on the server's thread.
   using PortSink = std::function<void(const ObjectName& service, std::uint16_t port,
                                       const absl::Status& status)>;
   // For people. Called on the server's thread.
@@ -101,6 +101,12 @@ class HealthServer {
     ServiceHealth health;
   };
 
+  struct Failure {
+    ObjectName service;
+    std::uint16_t port = 0;
+    std::string why;
+  };
+
   HealthServer(HealthServerOptions options, const Clock& clock, PortSink ports,
                WarningSink warnings);
   static std::string ProxyKey(const std::string& host, std::uint16_t port);
@@ -118,6 +124,8 @@ class HealthServer {
   absl::StatusOr<UniqueFd> OpenOrInherit(const std::string& key, const std::string& host,
                                          std::uint16_t port);
   void OpenWanted();
+  void DropFailures();
+  void SayOpen(const ObjectName& service, std::uint16_t port);
   void Close(const std::string& key);
   ProxyHealth CurrentProxy() const;
   HealthAnswer Answer(const Port& port, const HealthQuestion& question) const;
@@ -133,7 +141,7 @@ class HealthServer {
   std::uint64_t proxy_said_ns_ = 0;
   std::map<std::string, Port> ports_;            // by key
   std::map<std::string, Wanted> wanted_;         // Services' ports, by key
-  std::map<std::string, std::string> failures_;  // of wanted ports, by key
+  std::map<std::string, Failure> failures_;  // of wanted ports, by key
   std::map<std::string, UniqueFd> inherited_;    // that nobody has asked for yet
   bool serving_ = true;                          // else a keeper answers for an earlier agent
   bool services_said_ = false;

@@ -172,6 +172,20 @@ TEST_F(HealthServerTest, APortInUseIsToldOnceAndOpenedWhenItIsFree) {
   EXPECT_THAT(Told(), ::testing::ElementsAre("web 30100 ALREADY_EXISTS", "web 30100 OK"));
 }
 
+TEST_F(HealthServerTest, APortThatNobodyAsksForAnyMoreIsNoFailure) {
+  const auto server = MakeServer(false);
+  server->Start();
+  server->SetProxy(Synced());
+  const auto other = ListenSocket("0.0.0.0", 30100);
+  ASSERT_THAT(other, IsOk());
+  const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
+  server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+  EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));
+  server->SetServices({}, {});
+  EXPECT_TRUE(Eventually([&] { return Told().size() == 2; }));
+  EXPECT_THAT(Told(), ::testing::ElementsAre("web 30100 ALREADY_EXISTS", "web 30100 OK"));
+}
+
 TEST_F(HealthServerTest, AKeeperAnswersFromOneAgentToTheNext) {
   const RunningKeeper keeper(folder_, kLimit);
   const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
