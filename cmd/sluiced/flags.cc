@@ -195,7 +195,8 @@ absl::Status WriteConfig(const KubeProxyConfig& config, const std::string& path)
 absl::Status TakeKubeProxyPart(const CLI::App& app, const KubeProxyFlags& texts,
                                SluicedFlags& flags) {
   ASSIGN_OR_RETURN(KubeProxyConfig said, TakeKubeProxyFlags(app, texts));
-  ASSIGN_OR_RETURN(ResolvedConfig resolved, ResolveConfig(std::move(said), texts.config));
+  ASSIGN_OR_RETURN(ResolvedConfig resolved,
+                   ResolveConfig(std::move(said), texts.config, LogFlags(app, texts)));
   const KubeProxyConfig& config = resolved.config;
   RETURN_IF_ERROR(ChooseSource(app, texts, config, flags.options));
   RETURN_IF_ERROR(ApplyConfig(config, flags.options));
@@ -207,6 +208,11 @@ absl::Status TakeKubeProxyPart(const CLI::App& app, const KubeProxyFlags& texts,
   flags.config_file = texts.config;
   flags.config_text = std::move(resolved.file_text);
   flags.warnings = std::move(resolved.warnings);
+  const std::string type = config.Text("clientConnection.contentType");
+  if (!type.empty() && KnownContentType(type).empty()) {
+    flags.warnings.push_back(absl::StrCat("unknown --kube-api-content-type (contentType) ", type,
+                                          ": ", kContentTypeProtobuf, " is used"));
+  }
   if (!texts.write_config_to.empty()) {
     RETURN_IF_ERROR(Annotate(WriteConfig(config, texts.write_config_to), "--write-config-to"));
     flags.exit_code = 0;

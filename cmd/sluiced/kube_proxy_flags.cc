@@ -16,6 +16,28 @@ namespace sluice {
 namespace {
 
 constexpr char kHostname[] = "hostnameOverride";
+// Of klog, which kube-proxy has had beside its own.
+constexpr const char* kLogSwitches[] = {
+    "--logtostderr",    "--alsologtostderr", "--skip-headers",          "--skip-log-headers",
+    "--add-dir-header", "--one-output",      "--log-text-split-stream", "--log-json-split-stream",
+};
+constexpr const char* kLogValues[] = {
+    "--stderrthreshold",
+    "--log-backtrace-at",
+    "--log-dir",
+    "--log-file",
+    "--log-file-max-size",
+    "--log-text-info-buffer-size",
+    "--log-json-info-buffer-size",
+};
+
+// An empty text is kube-proxy's "not said", but where it turns a server off.
+bool SaysNothing(const ConfigField& field, const std::string& text) {
+  const bool texts = field.kind == FieldKind::kText || field.kind == FieldKind::kTextList ||
+                     field.kind == FieldKind::kBoolMap || field.kind == FieldKind::kAnything;
+  return text.empty() && texts && field.path != "healthzBindAddress" &&
+         field.path != "metricsBindAddress";
+}
 
 bool IsNumber(const std::string& text) {
   return !text.empty() && std::all_of(text.begin(), text.end(),
@@ -63,7 +85,17 @@ const char* HelpOf(std::string_view path) {
 std::vector<std::string> NormalArguments(int argc, const char* const* argv) {
   std::vector<std::string> arguments;
   for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
+    std::string argument = argv[i];
+    if (argument.starts_with("--")) {
+      const std::size_t end = std::min(argument.find('='), argument.size());
+      std::replace(argument.begin(), argument.begin() + static_cast<std::ptrdiff_t>(end), '_', '-');
+      // The parser would take the next argument for the value.
+      if (end > 2 && end + 1 == argument.size()) {
+        arguments.push_back(argument.substr(0, end));
+        arguments.emplace_back();
+        continue;
+      }
+    }
     const bool verbosity = argument == "-v" || argument == "--v";
     if (verbosity && i + 1 < argc && IsNumber(argv[i + 1])) {
       arguments.push_back(absl::StrCat("--v=", argv[++i]));
@@ -96,6 +128,8 @@ void AddKubeProxyFlags(CLI::App& app, KubeProxyFlags& flags) {
     if (field.kind == FieldKind::kTextList) option->join(',');
     if (!field.used) option->group("");  // not shown
   }
+  for (const char* name : kLogSwitches) app.add_flag(name, flags.log_texts[name])->group("");
+  for (const char* name : kLogValues) app.add_option(name, flags.log_texts[name])->group("");
   app.add_option("--healthz-port", flags.healthz_port)->group("");
   app.add_option("--metrics-port", flags.metrics_port)->group("");
   app.footer(
@@ -116,14 +150,23 @@ absl::StatusOr<KubeProxyConfig> TakeKubeProxyFlags(const CLI::App& app,
   for (const ConfigField& field : ConfigFields()) {
     if (field.flag.empty()) continue;
     const std::string name = absl::StrCat("--", std::string(field.flag));
-    if (app.count(name) == 0) continue;
-    RETURN_IF_ERROR(
-        Annotate(config.Set(field.path, flags.texts.at(std::string(field.path))), name));
+    const std::string& text = flags.texts.at(std::string(field.path));
+    if (app.count(name) == 0 || SaysNothing(field, text)) continue;
+    RETURN_IF_ERROR(Annotate(config.Set(field.path, text), name));
   }
   return config;
 }
 
-absl::StatusOr<ResolvedConfig> ResolveConfig(KubeProxyConfig from_flags, const std::string& file) {
+std::vector<std::string> LogFlags(const CLI::App& app, const KubeProxyFlags& flags) {
+  std::vector<std::string> given;
+  for (const auto& [name, text] : flags.log_texts) {
+    if (app.count(name) != 0) given.push_back(name);
+  }
+  return given;
+}
+
+absl::StatusOr<ResolvedConfig> ResolveConfig(KubeProxyConfig from_flags, const std::string& file,
+                                             const std::vector<std::string>& log_flags) {
   ResolvedConfig resolved{std::move(from_flags), "", {}};
   if (!file.empty()) {
     absl::StatusOr<std::string> text = ReadConfigFile(file);
@@ -145,7 +188,8 @@ absl::StatusOr<ResolvedConfig> ResolveConfig(KubeProxyConfig from_flags, const s
   for (const std::string& warning : resolved.config.warnings()) {
     resolved.warnings.push_back(warning);
   }
-  const std::vector<std::string> meaningless = resolved.config.Meaningless();
+  std::vector<std::string> meaningless = resolved.config.Meaningless();
+  meaningless.insert(meaningless.end(), log_flags.begin(), log_flags.end());
   if (!meaningless.empty()) {
     resolved.warnings.push_back(
         absl::StrCat("accepted for kube-proxy's sake, without meaning here: ",

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -101,13 +102,8 @@ absl::Status ApplyConnection(const KubeProxyConfig& config, KubeOptions& kube) {
     kube.kubeconfig = config.Text("clientConnection.kubeconfig");
   }
   if (config.Has("clientConnection.contentType")) {
-    const std::string type = config.Text("clientConnection.contentType");
-    if (type != kContentTypeProtobuf && type != kContentTypeJson) {
-      return In("clientConnection.contentType",
-                absl::InvalidArgumentError(absl::StrCat(type, ": one of ", kContentTypeProtobuf,
-                                                        " and ", kContentTypeJson)));
-    }
-    kube.content_type = type;
+    const std::string type = KnownContentType(config.Text("clientConnection.contentType"));
+    kube.content_type = type.empty() ? kContentTypeProtobuf : type;
   }
   // Zero stands for the default, and less for no limit, as in client-go.
   const double qps = config.Number("clientConnection.qps");
@@ -118,6 +114,13 @@ absl::Status ApplyConnection(const KubeProxyConfig& config, KubeOptions& kube) {
 }
 
 }  // namespace
+
+std::string KnownContentType(const std::string& text) {
+  std::string type = text.substr(0, text.find(';'));
+  absl::StripAsciiWhitespace(&type);
+  absl::AsciiStrToLower(&type);
+  return type == kContentTypeProtobuf || type == kContentTypeJson ? type : "";
+}
 
 absl::Status ApplyConfig(const KubeProxyConfig& config, AgentOptions& options) {
   if (config.Has("hostnameOverride")) options.node_name = config.Text("hostnameOverride");

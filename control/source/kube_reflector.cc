@@ -29,8 +29,8 @@ const model::ObjectMeta& MetadataOf(const Message& object) {
 }
 
 // So many watches in a row that fall silent, without even a bookmark between, are from a version
-// that the server has not reached: it was restored from a backup, and says nothing until it is there
-// again (kubernetes#107457).
+// that the server has not reached: it was restored from a backup, and says nothing until it is
+// there again (kubernetes#107457).
 constexpr int kSilentWatches = 2;
 
 // 0 for what is no number: versions are only compared when they can be.

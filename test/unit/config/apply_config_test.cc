@@ -89,11 +89,22 @@ TEST_F(ApplyConfigTest, BadValuesNameFlagAndField) {
   options_.kube.emplace();
   for (const char* bad :
        {"clusterCIDR: x", "nodePortAddresses: [x]", "bindAddress: x", "detectLocalMode: x",
-        "conntrack: {udpStreamTimeout: 1ms}", "clientConnection: {contentType: x}"}) {
+        "conntrack: {udpStreamTimeout: 1ms}"}) {
     EXPECT_THAT(Apply(bad), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--"))) << bad;
   }
   EXPECT_THAT(Apply("clusterCIDR: x"), StatusIs(absl::StatusCode::kInvalidArgument,
                                                 HasSubstr("--cluster-cidr (clusterCIDR)")));
+}
+
+TEST_F(ApplyConfigTest, ContentTypesMayHaveParametersAndUnknownOnesAreProtobuf) {
+  options_.kube.emplace();
+  const std::string field = "clientConnection: {contentType: ";
+  ASSERT_THAT(Apply(field + "'application/vnd.kubernetes.protobuf;charset=utf8'}"), IsOk());
+  EXPECT_EQ(options_.kube->content_type, kContentTypeProtobuf);
+  ASSERT_THAT(Apply(field + "'Application/JSON ;charset=utf-8'}"), IsOk());
+  EXPECT_EQ(options_.kube->content_type, kContentTypeJson);
+  ASSERT_THAT(Apply(field + "application/cbor}"), IsOk());
+  EXPECT_EQ(options_.kube->content_type, kContentTypeProtobuf);
 }
 
 TEST_F(ApplyConfigTest, OtherModesOfDetectionLeaveInterfacesAsTheyAre) {
