@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/agent.h"
 
+#include <malloc.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
@@ -332,6 +333,7 @@ void Agent::OnRound() {
   if (!IsSynced()) return;
   if (!ready_said_) {
     ready_said_ = true;
+    ::malloc_trim(0);  // what planning everything at once took
     node_->EnableServiceRange();
     SayServiceHealth();
     SayHealth();
