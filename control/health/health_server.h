@@ -139,11 +139,11 @@ class HealthServer {
   std::unique_ptr<EventLoop> loop_;
   ProxyHealth proxy_;
   std::uint64_t proxy_said_ns_ = 0;
-  std::map<std::string, Port> ports_;            // by key
-  std::map<std::string, Wanted> wanted_;         // Services' ports, by key
-  std::map<std::string, Failure> failures_;  // of wanted ports, by key
-  std::map<std::string, UniqueFd> inherited_;    // that nobody has asked for yet
-  bool serving_ = true;                          // else a keeper answers for an earlier agent
+  std::map<std::string, Port> ports_;          // by key
+  std::map<std::string, Wanted> wanted_;       // Services' ports, by key
+  std::map<std::string, Failure> failures_;    // of wanted ports, by key
+  std::map<std::string, UniqueFd> inherited_;  // that nobody has asked for yet
+  bool serving_ = true;                        // else a keeper answers for an earlier agent
   bool services_said_ = false;
   UniqueFd keeper_;
   int keeper_pid_ = 0;  // of one that was started here; 0: none runs

@@ -134,11 +134,11 @@ class KubeReflector final : public AnswerSink {
   int stream_failures_ = 0;      // in a row
   bool whole_list_ = false;      // pages of it expire before they are read
   bool fresh_connection_ = false;
-  bool relist_ = false;  // the answer showed that what is known may be wrong
-  int expired_ = 0;      // 410 in a row
-  int forbidden_ = 0;    // 403 in a row, of an optional kind
-  int older_lists_ = 0;  // refused in a row
-  bool begun_ = false;   // a watch was
+  bool relist_ = false;     // the answer showed that what is known may be wrong
+  int expired_ = 0;         // 410 in a row
+  int forbidden_ = 0;       // 403 in a row, of an optional kind
+  int older_lists_ = 0;     // refused in a row
+  bool begun_ = false;      // a watch was
   int silent_watches_ = 0;  // in a row, without an event or a bookmark between
 
   std::unique_ptr<AnswerDecoder> decoder_;

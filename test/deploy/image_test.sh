@@ -158,6 +158,7 @@ expect_match 'what it said' "$(cat "$CLUSTER_DIR/sluiced-unprepared.log")" \
 step 'the node is prepared, twice'
 for _ in 1 2; do
   # Bound on itself, as the container has it from a node that mounts none there.
+  # shellcheck disable=SC2016  # of the shell in the root
   in_root 'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount --bind /sys/fs/bpf /sys/fs/bpf
     /usr/lib/sluice/prepare-node.sh
     [ "$(stat -f -c %T /sys/fs/bpf)" = bpf_fs ]

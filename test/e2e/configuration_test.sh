@@ -45,7 +45,9 @@ expect_match 'written' "$(cat "$CLUSTER_DIR/written")" 'mode: "ipvs"'
 empty=(--cluster-cidr= --hostname-override= --nodeport-addresses= --feature-gates= --proxy-mode=
   --detect-local-mode= --master= --kubeconfig= --bind-address= --healthz-bind-address=
   --metrics-bind-address= --kube-api-content-type=)
-said=$("$sluiced" "${empty[@]}" --cluster_cidr=10.1.0.0/16 --logtostderr=true --alsologtostderr   --stderrthreshold=INFO --skip_headers --log-text-split-stream=false --oom-score-adj=-998   --write-config-to "$CLUSTER_DIR/written" 2>&1) || fail "empty values: $said"
+said=$("$sluiced" "${empty[@]}" --cluster_cidr=10.1.0.0/16 --logtostderr=true --alsologtostderr \
+  --stderrthreshold=INFO --skip_headers --log-text-split-stream=false --oom-score-adj=-998 \
+  --write-config-to "$CLUSTER_DIR/written" 2>&1) || fail "empty values: $said"
 expect_match 'the last of a flag' "$(cat "$CLUSTER_DIR/written")" 'clusterCIDR: "10.1.0.0/16"'
 "$sluiced" --version | grep -q '^sluice ' || fail '--version'
 config 'mode: nftables

@@ -87,9 +87,8 @@ TEST_F(ApplyConfigTest, WordsForNodePortAddresses) {
 
 TEST_F(ApplyConfigTest, BadValuesNameFlagAndField) {
   options_.kube.emplace();
-  for (const char* bad :
-       {"clusterCIDR: x", "nodePortAddresses: [x]", "bindAddress: x", "detectLocalMode: x",
-        "conntrack: {udpStreamTimeout: 1ms}"}) {
+  for (const char* bad : {"clusterCIDR: x", "nodePortAddresses: [x]", "bindAddress: x",
+                          "detectLocalMode: x", "conntrack: {udpStreamTimeout: 1ms}"}) {
     EXPECT_THAT(Apply(bad), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--"))) << bad;
   }
   EXPECT_THAT(Apply("clusterCIDR: x"), StatusIs(absl::StatusCode::kInvalidArgument,
