@@ -21,7 +21,8 @@ load_some_more pod outside udp
 step 'the API server is killed'
 api_kill
 says_away() {
-  (cluster_ctl node-a status 2>&1 || true) | grep -qE "$API_HOST:6443"
+  (cluster_ctl node-a -o json status || true) | json '" ".join(d["degraded"])' |
+    grep -qE "$API_HOST:6443"
 }
 eventually 'the status names the server that is away' says_away
 load_some_more pod outside udp
