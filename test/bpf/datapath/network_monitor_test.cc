@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -167,10 +168,15 @@ TEST_F(ListenersOnTheNodeTest, FindsWhatListensAndNothingElse) {
   ASSERT_EQ(::listen(tcp4.get(), 1), 0);
   ASSERT_EQ(::listen(tcp6.get(), 1), 0);
   const IpAddress any4 = IpAddress::Parse("0.0.0.0").value();
-  EXPECT_THAT(ReadListeners(),
-              IsOkAndHolds(::testing::UnorderedElementsAre(
-                  Listener{any4, 30080, IPPROTO_TCP}, Listener{IpAddress(), 30081, IPPROTO_TCP},
-                  Listener{any4, 30082, IPPROTO_UDP})));
+  const auto inode = [](const UniqueFd& fd) {
+    struct stat found {};
+    EXPECT_EQ(::fstat(fd.get(), &found), 0);
+    return static_cast<std::uint32_t>(found.st_ino);
+  };
+  EXPECT_THAT(ReadListeners(), IsOkAndHolds(::testing::UnorderedElementsAre(
+                                   Listener{any4, 30080, IPPROTO_TCP, inode(tcp4)},
+                                   Listener{IpAddress(), 30081, IPPROTO_TCP, inode(tcp6)},
+                                   Listener{any4, 30082, IPPROTO_UDP, inode(udp4)})));
 }
 
 }  // namespace
