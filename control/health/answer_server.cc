@@ -3,20 +3,25 @@
 
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <string>
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 #include "control/base/status_macros.h"
 
 namespace sluice {
 namespace {
 
-constexpr unsigned kConnections = 64;           // at a time; the rest waits in the backlog
-constexpr unsigned kIdleSeconds = 5;            // for a client that does not ask
+constexpr unsigned kConnections = 64;  // at a time; the rest waits in the backlog
+constexpr unsigned kIdleSeconds = 5;   // for a client that does not ask
+constexpr absl::Duration kLastAnswers = absl::Milliseconds(100);
+constexpr int kPollMs = 5;
 constexpr std::size_t kConnectionBytes = 8192;  // of memory, request headers included
 
 bool IsV4(const sockaddr* address) {
@@ -90,7 +95,20 @@ AnswerServer::~AnswerServer() {
   if (daemon_ == nullptr) return;
   // Taken out first: a listening socket that others share must not be shut down with the daemon.
   const UniqueFd listener(MHD_quiesce_daemon(daemon_));
+  AnswerOpenConnections();
   MHD_stop_daemon(daemon_);
+}
+
+// Who has connected already has nobody else to answer it.
+void AnswerServer::AnswerOpenConnections() {
+  const absl::Time give_up = absl::Now() + kLastAnswers;
+  while (absl::Now() < give_up) {
+    const MHD_DaemonInfo* open = MHD_get_daemon_info(daemon_, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    if (open == nullptr || open->num_connections == 0) return;
+    pollfd ready{epoll_fd_, POLLIN, 0};
+    ::poll(&ready, 1, kPollMs);
+    MHD_run(daemon_);
+  }
 }
 
 void AnswerServer::Turn() {

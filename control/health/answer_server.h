@@ -23,7 +23,8 @@ class AnswerServer {
   // cannot start.
   static absl::StatusOr<std::unique_ptr<AnswerServer>> Start(UniqueFd listener, EventLoop& loop,
                                                              HealthAnswerer answerer);
-  // Stops accepting, and cuts the connections that are open.
+  // Stops accepting, answers the connections that are open, and cuts those that have not asked
+  // after 0.1 s: so long it may take.
   ~AnswerServer();
   AnswerServer(const AnswerServer&) = delete;
   AnswerServer& operator=(const AnswerServer&) = delete;
@@ -31,6 +32,7 @@ class AnswerServer {
  private:
   AnswerServer(EventLoop& loop, HealthAnswerer answerer);
   void Turn();
+  void AnswerOpenConnections();
   friend struct AnswerServerCallbacks;
 
   EventLoop& loop_;
