@@ -156,6 +156,24 @@ BatchResult BpfMap::DeleteSingly(const std::byte* keys, std::size_t count) {
   return {absl::OkStatus(), count};
 }
 
+absl::StatusOr<bool> BpfMap::DeleteIf(const std::byte* key,
+                                      absl::FunctionRef<bool(const std::byte* value)> over) {
+  std::vector<std::byte> value(stride_);
+  absl::StatusOr<bool> found = Lookup(key, value.data());
+  if (!found.ok()) return found.status();
+  if (!*found || !over(value.data())) return false;
+  if (bpf_map_lookup_and_delete_elem(fd_.get(), key, value.data()) != 0) {
+    if (errno == ENOENT) return false;
+    return Error(errno, "delete");
+  }
+  if (over(value.data())) return true;
+  // EEXIST: a program has written the row anew meanwhile, and knows better.
+  if (bpf_map_update_elem(fd_.get(), key, value.data(), BPF_NOEXIST) != 0 && errno != EEXIST) {
+    return Error(WriteError(errno), "put a row back");
+  }
+  return false;
+}
+
 absl::Status BpfMap::ForEach(Visitor visit) const {
   if (!batches_) return ForEachSingly(visit);
   std::size_t room = std::min<std::size_t>(kReadBatch, std::max(shape_.max_entries, 1U));

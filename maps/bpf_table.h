@@ -56,6 +56,8 @@ class BpfMap {
   // `count` keys and values back to back, of key_size and value_stride() each. As Table::Update.
   BatchResult Update(const std::byte* keys, const std::byte* values, std::size_t count);
   BatchResult Delete(const std::byte* keys, std::size_t count);
+  absl::StatusOr<bool> DeleteIf(const std::byte* key,
+                                absl::FunctionRef<bool(const std::byte* value)> over);
   // Calls `visit(key, value)` for each row, zero rows of arrays included.
   using Visitor = absl::FunctionRef<void(const std::byte* key, const std::byte* value)>;
   absl::Status ForEach(Visitor visit) const;
@@ -124,6 +126,11 @@ class BpfTable final : public Table<K, V> {
 
   BatchResult Delete(std::span<const K> keys) override {
     return map_.Delete(reinterpret_cast<const std::byte*>(keys.data()), keys.size());
+  }
+
+  absl::StatusOr<bool> DeleteIf(const K& key, absl::FunctionRef<bool(const V&)> over) override {
+    return map_.DeleteIf(reinterpret_cast<const std::byte*>(&key),
+                         [&](const std::byte* value) { return over(Sum(value)); });
   }
 
   absl::StatusOr<std::vector<Row>> Dump() const override {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -43,6 +44,13 @@ class Table {
   // Deletes in order; a key that is not there counts as deleted. Rows of an array cannot be
   // deleted: update them to zero. Errors: FAILED_PRECONDITION for an array, else as Update.
   virtual BatchResult Delete(std::span<const K> keys) = 0;
+
+  // Deletes the row of `key` if `over` says so, and says whether it did. The kernel has no such
+  // call: the row is read and judged, taken out, judged again as it came out, and put back at once
+  // if it has become another. A program may miss such a row for the time of two calls; it must find
+  // its way without it, or have none that is likely to change. Of a hash that is not per CPU.
+  // Errors: as Update. Cost: one bpf(2) call for a row that stays, two for one that goes.
+  virtual absl::StatusOr<bool> DeleteIf(const K& key, absl::FunctionRef<bool(const V&)> over) = 0;
 
   // All rows, in no order; of an array those that are not all zero. Per-CPU values are summed.
   // Rows that come or go meanwhile may be missed, the others are there exactly once.

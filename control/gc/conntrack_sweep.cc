@@ -72,47 +72,57 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
   ASSIGN_OR_RETURN(const std::vector<FlowRow> rows, cursor_->Next());
   if (rows.empty()) return true;
   now_ticks_ = static_cast<std::uint32_t>(clock_.MonotonicNs() >> abi::SL_TICK_SHIFT);
-  std::set<abi::flow> dead;
-  for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, dead));
-  if (!dead.empty()) {
-    const BatchResult deleted =
-        tables_.flows.Delete(std::vector<abi::flow>(dead.begin(), dead.end()));
-    running_.deleted += deleted.landed;
-    deleted_total_ += deleted.landed;
-    RETURN_IF_ERROR(deleted.status);
-    deleted_v4_ += static_cast<std::uint64_t>(std::count_if(
-        dead.begin(), dead.end(), [](const abi::flow& flow) { return IsV4(flow.source); }));
-  }
+  std::set<abi::flow> judged;
+  for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, judged));
   return false;
 }
 
-absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& dead) {
+// `row` was judged as it is here, which may be long ago for a table in use: a client that takes the
+// port of a closed flow again has a new one in its place at once. `idle`: it goes because no packet
+// came, so that one that comes now keeps it.
+absl::StatusOr<bool> ConntrackSweep::End(const FlowRow& row, bool idle) {
   const auto& [key, entry] = row;
-  if (dead.contains(key)) return absl::OkStatus();  // its partner took it along
+  ASSIGN_OR_RETURN(const bool deleted, tables_.flows.DeleteIf(key, [&](const abi::flow_entry& now) {
+    return now.backend_id == entry.backend_id &&
+           now.backend_generation == entry.backend_generation &&
+           now.service_id == entry.service_id && (!idle || now.last_seen == entry.last_seen);
+  }));
+  if (!deleted) return false;
+  ++running_.deleted;
+  ++deleted_total_;
+  if (IsV4(key.source)) ++deleted_v4_;
+  return true;
+}
+
+absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& judged) {
+  const auto& [key, entry] = row;
+  if (judged.contains(key)) return absl::OkStatus();  // with its partner
   std::uint8_t flags = entry.flags;
   std::uint32_t last_seen = entry.last_seen;
-  std::optional<abi::flow> partner_key;
+  std::optional<FlowRow> partner_row;
   // The other row matters only when this one alone would go, or when it has seen an end.
   if ((flags & kEndFlags) != 0 || Expired(StateOf(key.protocol, flags), last_seen)) {
     abi::flow candidate = PartnerKey(entry);
     candidate.protocol = key.protocol;
     ASSIGN_OR_RETURN(const std::optional<abi::flow_entry> partner, tables_.flows.Lookup(candidate));
     if (partner.has_value()) {
-      partner_key = candidate;
+      partner_row.emplace(candidate, *partner);
       flags = static_cast<std::uint8_t>(flags | (partner->flags & kEndFlags));
       last_seen = std::max(last_seen, partner->last_seen);
     }
   }
   const FlowState state = StateOf(key.protocol, flags);
-  bool over = Expired(state, last_seen);
-  if (!over && state == FlowState::kUdp) {
-    ASSIGN_OR_RETURN(over, LostItsOwner(entry));
+  const bool idle = Expired(state, last_seen);
+  bool lost = false;
+  if (!idle && state == FlowState::kUdp) {
+    ASSIGN_OR_RETURN(lost, LostItsOwner(entry));
   }
-  if (over) {
-    dead.insert(key);
+  if (idle || lost) {
+    ASSIGN_OR_RETURN(const bool ended, End(row, idle));
+    if (!partner_row.has_value()) return absl::OkStatus();
     // The partner may not know of the end, and would stay for the timeout of a living flow.
-    if (partner_key.has_value()) dead.insert(*partner_key);
-    return absl::OkStatus();
+    judged.insert(partner_row->first);
+    return ended ? End(*partner_row, idle).status() : absl::OkStatus();
   }
   ++running_.rows[static_cast<std::size_t>(state)];
   const bool ending = state == FlowState::kTcpClosing || state == FlowState::kTcpReset;

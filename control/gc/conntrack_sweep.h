@@ -65,7 +65,8 @@ class ConntrackSweep {
 
   // Judges the next piece of the table and deletes what is over. True: that was the last piece;
   // counts() tells of this sweep, and the next call begins another. On an error the sweep starts
-  // over with the next call. Cost: a batch of lookups, one lookup for each row that may be over.
+  // over with the next call. Cost: a batch of lookups, one lookup for each row that may be over,
+  // two calls for each that is.
   absl::StatusOr<bool> Step();
 
   // Of the last complete sweep; all zero before.
@@ -76,7 +77,8 @@ class ConntrackSweep {
   std::uint64_t deleted_v4() const { return deleted_v4_; }
 
  private:
-  absl::Status Judge(const FlowRow& row, std::set<abi::flow>& dead);
+  absl::Status Judge(const FlowRow& row, std::set<abi::flow>& judged);
+  absl::StatusOr<bool> End(const FlowRow& row, bool idle);
   absl::StatusOr<bool> LostItsOwner(const abi::flow_entry& entry);
   absl::Duration TimeoutOf(FlowState state) const;
   bool Expired(FlowState state, std::uint32_t last_seen) const;

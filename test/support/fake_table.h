@@ -61,6 +61,18 @@ class FakeTable final : public Table<K, V> {
     return {absl::OkStatus(), keys.size()};
   }
 
+  absl::StatusOr<bool> DeleteIf(const K& key, absl::FunctionRef<bool(const V&)> over) override {
+    const absl::StatusOr<std::optional<V>> row = Lookup(key);
+    if (!row.ok()) return row.status();
+    if (!row->has_value() || !over(**row)) return false;
+    if (absl::Status status = Before(); !status.ok()) return status;
+    const auto now = rows_.find(key);  // a test may have changed it, as a program does
+    if (now == rows_.end() || !over(now->second)) return false;
+    rows_.erase(now);
+    After();
+    return true;
+  }
+
   absl::StatusOr<std::vector<Row>> Dump() const override {
     if (!read_status.ok()) return read_status;
     std::vector<Row> rows;

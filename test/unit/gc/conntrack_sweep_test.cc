@@ -227,6 +227,41 @@ TEST_F(ConntrackSweepTest, AFlowThatIsNewerThanTheSweepsTimeStays) {
   EXPECT_THAT(flows_.rows(), SizeIs(2));
 }
 
+// A client takes the port of a closed flow again after the sweep has read the row: what is in its
+// place then is a living flow.
+TEST_F(ConntrackSweepTest, AFlowInThePlaceOfAJudgedOneStays) {
+  Pair pair = MakePair(1000, IPPROTO_TCP);
+  pair.forward.second.flags |= abi::SL_FLOW_CLOSED;
+  pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 12;
+  Put(pair);
+  Pair idle = MakePair(1001, IPPROTO_UDP);
+  idle.forward.second.last_seen = idle.reply.second.last_seen = kNow - 58;
+  Put(idle);
+  faults_.before_row = [&](const std::string&) {
+    Put(MakePair(1000, IPPROTO_TCP));
+    return absl::OkStatus();
+  };
+  SweepOnce();
+  Pair renewed = MakePair(1000, IPPROTO_TCP);
+  EXPECT_THAT(flows_.rows(), UnorderedElementsAre(::testing::Key(renewed.forward.first),
+                                                  ::testing::Key(renewed.reply.first)));
+  EXPECT_EQ(sweep_->counts().deleted, 2u);
+  EXPECT_EQ(sweep_->deleted_v4(), 2u);
+}
+
+TEST_F(ConntrackSweepTest, UdpThatLostItsOwnerGoesAlsoWhileItIsUsed) {
+  Pair pair = MakePair(1000, IPPROTO_UDP);
+  pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 3;
+  Put(pair);
+  backends_.rows()[kBackend].generation = kGeneration + 1;
+  faults_.before_row = [&](const std::string&) {
+    for (auto& [key, entry] : flows_.rows()) entry.last_seen = kNow;
+    return absl::OkStatus();
+  };
+  SweepOnce();
+  EXPECT_THAT(flows_.rows(), IsEmpty());
+}
+
 TEST_F(ConntrackSweepTest, CountsRowsByStateAndFlowsByBackend) {
   for (std::uint16_t port = 1000; port < 1005; ++port) Put(MakePair(port, IPPROTO_TCP));
   Put(MakePair(2000, IPPROTO_UDP));

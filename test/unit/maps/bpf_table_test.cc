@@ -22,6 +22,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::IsOk;
+using testing::IsOkAndHolds;
 using testing::StatusIs;
 
 using ServiceTable = BpfTable<abi::service_key, abi::service>;
@@ -104,6 +105,49 @@ TEST_F(BpfTableTest, DeleteTakesKeysThatAreNotThereAsDeleted) {
   EXPECT_EQ(table->Dump()->size(), 8u);
   EXPECT_FALSE(table->Lookup(Key(3))->has_value());
   EXPECT_EQ(**table->Lookup(Key(5)), Value(5));
+}
+
+TEST_F(BpfTableTest, DeleteIfJudgesTheRowThatItTakesOut) {
+  auto table = MakeTable<abi::service_key, abi::service>(BPF_MAP_TYPE_HASH, 100);
+  ASSERT_THAT(table, IsOk());
+  ASSERT_THAT(table->Update(Rows(10)).status, IsOk());
+  const auto always = [](const abi::service&) { return true; };
+  const auto never = [](const abi::service&) { return false; };
+  EXPECT_THAT(table->DeleteIf(Key(3), always), IsOkAndHolds(true));
+  EXPECT_THAT(table->DeleteIf(Key(3), always), IsOkAndHolds(false));
+  EXPECT_THAT(table->DeleteIf(Key(4), never), IsOkAndHolds(false));
+  EXPECT_EQ(table->Dump()->size(), 9u);
+
+  // What writes the row while it is judged stands for a program.
+  const auto write = [&](std::uint32_t seed) {
+    const std::vector<ServiceTable::Row> row = {{Key(5), Value(seed)}};
+    EXPECT_THAT(table->Update(row).status, IsOk());
+  };
+  const auto replaced_before_it_is_out = [&](const abi::service& row) {
+    const bool over = row == Value(5);
+    if (over) write(6);
+    return over;
+  };
+  EXPECT_THAT(table->DeleteIf(Key(5), replaced_before_it_is_out), IsOkAndHolds(false));
+  EXPECT_EQ(**table->Lookup(Key(5)), Value(6));
+
+  const auto written_anew_when_it_is_out = [&](const abi::service& row) {
+    if (row == Value(6)) {
+      write(7);
+      return true;
+    }
+    write(8);
+    return false;
+  };
+  EXPECT_THAT(table->DeleteIf(Key(5), written_anew_when_it_is_out), IsOkAndHolds(false));
+  EXPECT_EQ(**table->Lookup(Key(5)), Value(8));
+
+  const auto gone_meanwhile = [&](const abi::service&) {
+    EXPECT_THAT(table->Delete(std::vector<abi::service_key>{Key(5)}).status, IsOk());
+    return true;
+  };
+  EXPECT_THAT(table->DeleteIf(Key(5), gone_meanwhile), IsOkAndHolds(false));
+  EXPECT_EQ(table->Dump()->size(), 8u);
 }
 
 TEST_F(BpfTableTest, ArrayDumpsRowsThatAreNotZero) {
