@@ -352,10 +352,10 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "usage: kubernetes_bench [SERVICES [ENDPOINTS [CHANGES [PER_SECOND]]]]\n");
     return 2;
   }
-  char folder[] = "/tmp/sluice-bench.XXXXXX";
-  if (::mkdtemp(folder) == nullptr) Fail("no temporary folder");
+  std::string folder = std::filesystem::temp_directory_path() / "sluice-bench-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) Fail("no temporary folder");
   Run(cluster, changes, per_second, folder);
-  std::error_code ignored;  // it is in /tmp
+  std::error_code ignored;  // what is left is in the folder for temporary files
   std::filesystem::remove_all(folder, ignored);
   return 0;
 }

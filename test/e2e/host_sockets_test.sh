@@ -6,16 +6,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
 open_cluster
-for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
-  [[ $(stat -fc %T "$root" 2>/dev/null) == cgroup2fs ]] && break
-done
-GROUP=$root/sluice-$CLUSTER
-mkdir "$GROUP"
-trap 'cluster_close; rmdir "$GROUP"' EXIT
-
 cluster_serve a1 a2 b1 b2
-# What runs from here on in namespaces of the cluster is in the cgroup too.
-CLUSTER_CGROUP=$GROUP
+own_cgroup  # with what runs in the cluster's namespaces from here on
 sockets() {
   local from=$1
   shift
@@ -33,7 +25,7 @@ service empty ClusterIP TCP 80 - 10.96.0.90 fd00:10:96::90 | manifest empty.yaml
 { service near ClusterIP TCP 80 - 10.96.0.91 fd00:10:96::91 'internalTrafficPolicy: Local' &&
   slices near TCP 8080 b1; } | manifest near.yaml
 agent() {
-  cluster_agent node-a "$MANIFESTS" --cgroup "$GROUP" "$@"  # of two, the last counts
+  cluster_agent node-a "$MANIFESTS" --cgroup "$CLUSTER_CGROUP" "$@"  # of two, the last counts
 }
 
 step 'without the flag they reach nothing'
@@ -163,7 +155,7 @@ step 'cleanup takes the programs off'
 agent --socket-lb host
 cluster_kill sluiced-node-a
 links() {
-  bpftool cgroup show "$GROUP" | grep -c sl_ || true
+  bpftool cgroup show "$CLUSTER_CGROUP" | grep -c sl_ || true
 }
 expect_equal 'before' "$(links)" 8
 cluster_in node-a "$CLUSTER_BIN/cmd/sluiced/sluiced" --cleanup --bpffs "$CLUSTER_BPFFS-node-a" \

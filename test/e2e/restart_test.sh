@@ -27,6 +27,7 @@ opened_by_web() {
 }
 
 loads=(pod outside udp held)
+LOAD_STEP=30
 node4=${CLUSTER_V4[node-a]} node6=${CLUSTER_V6[node-a]}
 load_start pod a1 "$WEB4:80" "[$WEB6]:80" --concurrency 3
 load_start outside client "$node4:30080" "[$node6]:30080" --concurrency 3

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice {
@@ -23,13 +24,7 @@ using ::testing::HasSubstr;
 
 class ApiConfigTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    char folder[] = "/tmp/sluice-config-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder), nullptr);
-    folder_ = folder;
-    options_.service_account_folder = folder_ + "/account";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void SetUp() override { options_.service_account_folder = folder_ + "/account"; }
 
   std::string Write(const std::string& name, const std::string& text) {
     const std::filesystem::path path = folder_ + "/" + name;
@@ -62,7 +57,8 @@ class ApiConfigTest : public ::testing::Test {
     Write("account/ca.crt", "pem");
   }
 
-  std::string folder_;
+  const testing::ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path();
   KubeOptions options_;
   std::map<std::string, std::string> environment_;
 };

@@ -1,57 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The messages against bytes that an API server wrote: each object decoded from protobuf has to say
 // what the same object says in JSON. Wrong field numbers, types and JSON names show here.
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <variant>
 
-#include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "google/protobuf/wire_format_lite.h"
 #include "gtest/gtest.h"
 
 #include "control/model/endpoint_slice.pb.h"
 #include "control/model/node.pb.h"
 #include "control/model/service.pb.h"
 #include "control/source/manifest.h"
+#include "test/support/recorded_wire.h"
 
 namespace sluice {
 namespace {
 
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
-using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedInputStream;
 using google::protobuf::util::MessageDifferencer;
-
-std::string ReadData(const std::string& name) {
-  std::ifstream file(std::string(SLUICE_TEST_SAMPLES) + "/wire/" + name, std::ios::binary);
-  EXPECT_TRUE(file.good()) << name;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The length-delimited fields `number` of a message's bytes, in turn.
-std::vector<std::string> BytesFields(std::string_view message, int number) {
-  std::vector<std::string> values;
-  CodedInputStream input(reinterpret_cast<const std::uint8_t*>(message.data()),
-                         static_cast<int>(message.size()));
-  while (const std::uint32_t tag = input.ReadTag()) {
-    if (tag == WireFormatLite::MakeTag(number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED)) {
-      std::uint32_t size = 0;
-      std::string value;
-      EXPECT_TRUE(input.ReadVarint32(&size) && input.ReadString(&value, static_cast<int>(size)));
-      values.push_back(value);
-    } else {
-      EXPECT_TRUE(WireFormatLite::SkipField(&input, tag));
-    }
-  }
-  return values;
-}
 
 // The protobuf encoding writes what Go holds as zero or "", JSON leaves it out: take both out,
 // except where Go holds a pointer (the conditions), for which missing and false differ.
@@ -87,7 +56,7 @@ void DropZeros(Message& message) {
 
 template <typename Object>
 std::map<std::string, Object> FromProtobuf(const std::string& file) {
-  const std::string bytes = ReadData(file);
+  const std::string bytes = ReadRecorded(file);
   EXPECT_EQ(bytes.substr(0, 4), std::string("k8s\0", 4));
   const std::vector<std::string> raw = BytesFields(bytes.substr(4), 2);
   EXPECT_EQ(raw.size(), 1u);
@@ -105,7 +74,7 @@ std::map<std::string, Object> FromProtobuf(const std::string& file) {
 
 template <typename Object>
 std::map<std::string, Object> FromJson(const std::string& file) {
-  const std::string text = ReadData(file);
+  const std::string text = ReadRecorded(file);
   std::map<std::string, Object> objects;
   for (const ManifestChunk& chunk : SplitManifest(text)) {
     ManifestPart part = ParseManifest(chunk);

@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 #include "test/unit/report/fake_agent.h"
 
@@ -20,7 +21,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 TEST(AgentClientTest, AsksForSnapshotAndDrops) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   FakeAgent agent(folder.path());
   agent.Answer("/v1/snapshot", 200, R"({"nodeName": "node-a"})");
   agent.Answer("/v1/drops", 200, R"([{"reason": "no_flow"}])");
@@ -35,7 +36,7 @@ TEST(AgentClientTest, AsksForSnapshotAndDrops) {
 }
 
 TEST(AgentClientTest, NoAgentIsUnavailable) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   const AgentClient client(folder.path());
   EXPECT_THAT(client.Snapshot(), StatusIs(absl::StatusCode::kUnavailable,
                                           HasSubstr("no agent listens on " + folder.path())));
@@ -45,7 +46,7 @@ TEST(AgentClientTest, NoAgentIsUnavailable) {
 }
 
 TEST(AgentClientTest, OtherAnswersAreErrors) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   FakeAgent agent(folder.path());
   agent.Answer("/v1/snapshot", 500, "broken");
   agent.Answer("/v1/drops", 200, "not JSON");
@@ -63,7 +64,7 @@ TEST(AgentClientTest, APathTooLongForASocketIsSaid) {
 }
 
 TEST(AgentClientTest, SyncGivesTheAgentTheTimeLeft) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   FakeAgent agent(folder.path());
   agent.Answer("/v1/sync", 200, "");
   agent.Start();
@@ -74,7 +75,7 @@ TEST(AgentClientTest, SyncGivesTheAgentTheTimeLeft) {
 }
 
 TEST(AgentClientTest, SyncPastTheTimeoutSaysWhy) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   FakeAgent agent(folder.path());
   agent.Answer("/v1/sync", 504, "generation 3 of 4");
   agent.Start();
@@ -83,7 +84,7 @@ TEST(AgentClientTest, SyncPastTheTimeoutSaysWhy) {
 }
 
 TEST(AgentClientTest, SyncWithoutAgentEndsWithTheTimeout) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   const absl::Time start = absl::Now();
   EXPECT_THAT(AgentClient(folder.path()).Sync(absl::Milliseconds(100)),
               StatusIs(absl::StatusCode::kDeadlineExceeded, StartsWith("no agent listens")));
@@ -91,7 +92,7 @@ TEST(AgentClientTest, SyncWithoutAgentEndsWithTheTimeout) {
 }
 
 TEST(AgentClientTest, SyncWaitsForAnAgentThatComesUp) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   FakeAgent agent(folder.path());
   agent.Answer("/v1/sync", 200, "");
   absl::Status status = absl::UnknownError("not done");

@@ -17,6 +17,7 @@
 #include "control/datapath/tcx_link.h"
 #include "control/report/map_reader.h"
 #include "test/support/packet.h"
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 #include "test/unit/report/fake_agent.h"
 #include "test/unit/report/pinned_node.h"
@@ -100,7 +101,7 @@ class CommandsTest : public ::testing::Test {
   }
 
   static PinnedNode* node_;
-  const ScratchFolder folder_;
+  const testing::ScratchFolder folder_;
   std::ostringstream out_;
   std::ostringstream err_;
 };
@@ -347,7 +348,7 @@ TEST_F(CommandsTest, WithoutPinsEveryCommandSaysWhatToDo) {
 }
 
 TEST(ResolveBpffsTest, FlagThenStateFolderThenDefault) {
-  const ScratchFolder folder;
+  const testing::ScratchFolder folder;
   EXPECT_EQ(ResolveBpffs("", folder.path()), "/sys/fs/bpf/sluice");
   std::ofstream(folder.path() + "/bpffs") << " /sys/fs/bpf/a \nmore\n";
   EXPECT_EQ(ResolveBpffs("", folder.path()), "/sys/fs/bpf/a");

@@ -2,10 +2,8 @@
 // The agent's side of the local socket with answers that a test has chosen, and a folder for it.
 #pragma once
 
-#include <stdlib.h>
 #include <sys/socket.h>
 
-#include <filesystem>
 #include <map>
 #include <mutex>
 #include <string>
@@ -15,26 +13,6 @@
 #include "httplib.h"
 
 namespace sluice::report {
-
-// A new folder below the system's one for temporary files, removed with the object.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "sluice-XXXXXX").string();
-    if (mkdtemp(name.data()) != nullptr) path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;  // what is left is in the folder for temporary files
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // Listens on `<state_dir>/sluiced.sock` from Start() on. Answer() before Start().
 class FakeAgent {

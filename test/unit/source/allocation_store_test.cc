@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice {
@@ -21,14 +22,6 @@ using testing::StatusIs;
 
 class AllocationStoreTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/sluice-store-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    path_ = folder_ + "/allocations.json";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   void Write(const std::string& text) { std::ofstream(path_) << text; }
   static std::string Read(const std::string& path) {
     std::stringstream text;
@@ -47,8 +40,9 @@ class AllocationStoreTest : public ::testing::Test {
     return allocations;
   }
 
-  std::string folder_;
-  std::string path_;
+  const testing::ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path();
+  const std::string path_ = folder_ + "/allocations.json";
 };
 
 TEST_F(AllocationStoreTest, NoFileIsNoAllocationAndNoProblem) {

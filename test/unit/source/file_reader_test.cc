@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice {
@@ -23,17 +24,10 @@ constexpr std::size_t kLimit = std::size_t{1} << 20;
 
 class FileReaderTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = ::testing::TempDir() + "/sluice-reader-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name + "/file";
-  }
-  void TearDown() override {
-    std::filesystem::remove_all(std::filesystem::path(path_).parent_path());
-  }
   void Write(const std::string& text) { std::ofstream(path_, std::ios::trunc) << text; }
 
-  std::string path_;
+  const testing::ScratchFolder scratch_;
+  const std::string path_ = scratch_.path() + "/file";
 };
 
 TEST_F(FileReaderTest, ReadsFilesOfEverySize) {

@@ -15,6 +15,7 @@
 
 #include "control/source/file_source.h"
 #include "test/support/fake_cluster_sink.h"
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
@@ -33,11 +34,6 @@ inline std::string Service(const std::string& name, int port = 80, const std::st
 class FileSourceFixture : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = ::testing::TempDir() + "/sluice-source-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    base_ = name;
-    folder_ = base_ + "/manifests";
-    state_ = base_ + "/state";
     std::filesystem::create_directory(folder_);
     std::filesystem::create_directory(state_);
     loop_ = *EventLoop::Create();
@@ -48,10 +44,7 @@ class FileSourceFixture : public ::testing::Test {
     options_.write_timeout = absl::Milliseconds(100);
     options_.rescan_interval = absl::Hours(1);  // so that events have to do
   }
-  void TearDown() override {
-    source_.reset();
-    std::filesystem::remove_all(base_);
-  }
+  void TearDown() override { source_.reset(); }
 
   void Start() {
     source_.reset();
@@ -109,9 +102,10 @@ class FileSourceFixture : public ::testing::Test {
     return sink_.services.at("default/" + name).spec().cluster_ip();
   }
 
-  std::string base_;
-  std::string folder_;
-  std::string state_;
+  const ScratchFolder scratch_;
+  const std::string base_ = scratch_.path();
+  const std::string folder_ = base_ + "/manifests";
+  const std::string state_ = base_ + "/state";
   SystemClock clock_;
   std::unique_ptr<EventLoop> loop_;
   FileSourceOptions options_;

@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes wrong between the Kubernetes source and a server: each is told in words that say what
 // to do, is tried again, and leaves what was known as it was.
-#include <stdlib.h>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "control/health/listen_socket.h"
 #include "control/source/kube_source.h"
+#include "test/support/connect_proxy.h"
+#include "test/support/scratch_folder.h"
+#include "test/support/status_matchers.h"
 #include "test/support/test_certificates.h"
 #include "test/unit/source/kube_source_fixture.h"
 
 namespace sluice::testing {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -23,16 +31,7 @@ using ::testing::SizeIs;
 
 class KubeFaultsTest : public KubeSourceTest {
  protected:
-  void SetUp() override {
-    KubeSourceTest::SetUp();
-    char folder[] = "/tmp/sluice-kube-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder), nullptr);
-    folder_ = folder;
-  }
-  void TearDown() override {
-    source_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { source_.reset(); }
 
   void StartSynced(FakeApiOptions options = {}) {
     StartServer(std::move(options));
@@ -75,17 +74,20 @@ class KubeFaultsTest : public KubeSourceTest {
     return folder_ + "/" + name;
   }
   // A kubeconfig for the server, with `cluster` and `user` as YAML flow entries.
-  void UseKubeconfig(const std::string& cluster, const std::string& user) {
+  // Without `url`: that of the server.
+  void UseKubeconfig(const std::string& cluster, const std::string& user, std::string url = "") {
+    if (url.empty()) url = server_->url();
     kube_.masters.clear();
-    kube_.kubeconfig = Write("kubeconfig",
-                             "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-                             "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
-                             "clusters: [{name: k, cluster: {server: '" +
-                                 server_->url() + "', " + cluster +
-                                 "}}]\nusers: [{name: u, user: {" + user + "}}]\n");
+    kube_.kubeconfig =
+        Write("kubeconfig",
+              "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+              "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
+              "clusters: [{name: k, cluster: {server: '" +
+                  url + "', " + cluster + "}}]\nusers: [{name: u, user: {" + user + "}}]\n");
   }
 
-  std::string folder_;
+  const ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path();
 };
 
 TEST_F(KubeFaultsTest, GarbageInAnEventIsTold) {
@@ -144,6 +146,23 @@ TEST_F(KubeFaultsTest, SilentWatchesAreBegunAgain) {
   EXPECT_EQ(Stream("services").lists, 1u);
   // The one that fell silent was given up.
   ASSERT_TRUE(Turn([&] { return server_->watches("services") == 1; }));
+  ExpectFollowed();
+}
+
+// One that takes connections and never says a word, as behind a load balancer without servers.
+TEST_F(KubeFaultsTest, ASilentServerIsLeftForTheNext) {
+  const auto silent = ListenSocket("127.0.0.1", 0);
+  ASSERT_THAT(silent, IsOk());
+  sockaddr_in address{};
+  socklen_t length = sizeof(address);
+  ASSERT_EQ(::getsockname(silent->get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  StartServer();
+  Populate();
+  kube_.masters = {absl::StrCat("http://127.0.0.1:", ntohs(address.sin_port)), server_->url()};
+  options_.reflector.initial_silence = absl::Milliseconds(200);
+  options_.reflector.answer_silence = absl::Milliseconds(200);
+  StartSource();
+  ASSERT_TRUE(TurnUntilSynced()) << sink_.ProblemText();
   ExpectFollowed();
 }
 
@@ -208,8 +227,8 @@ TEST_F(KubeFaultsTest, ErrorEventsMeanANewList) {
   StartSynced();
   Fault("event", ApiFault::Kind::kStatus, {.code = 500});
   server_->Set(MakeService("db", "10.96.0.11"));
-  ASSERT_TRUE(Turn([&] { return sink_.services.contains("default/db"); }));
-  EXPECT_EQ(Stream("services").lists, 2u);
+  ASSERT_TRUE(Turn([&] { return Stream("services").lists == 2; }));
+  EXPECT_TRUE(sink_.services.contains("default/db"));
   for (const std::string& line : sink_.log) EXPECT_THAT(line, Not(HasSubstr("delete")));
 }
 
@@ -222,7 +241,6 @@ TEST_F(KubeFaultsTest, TooManyRequestsAreWaitedOutAsLongAsTheServerSays) {
       << sink_.ProblemText();
   ASSERT_TRUE(Turn([&] { return server_->watches("services") == 1; }));
   EXPECT_GE(absl::Now() - before, absl::Seconds(1));
-  EXPECT_LT(absl::Now() - before, absl::Seconds(3));
   ExpectUntouched();
 }
 
@@ -389,6 +407,20 @@ TEST_F(KubeTlsTest, TheNameOfTheCertificateMayBeAnother) {
   UseKubeconfig(Ca(certificates_.ca) + ", tls-server-name: localhost", Pair(certificates_.client));
   StartSource();
   EXPECT_TRUE(TurnUntilSynced()) << sink_.ProblemText();
+}
+
+// The name of the server is the proxy's to find, and what is said is for the server alone.
+TEST_F(KubeTlsTest, AProxyIsAskedForTheServer) {
+  StartTlsServer(certificates_.server);
+  const auto proxy = ConnectProxy::Start(server_->port());
+  ASSERT_THAT(proxy, IsOk());
+  UseKubeconfig(
+      Ca(certificates_.ca) + ", tls-server-name: localhost, proxy-url: '" + (*proxy)->url() + "'",
+      Pair(certificates_.client), "https://api.example:6443");
+  StartSource();
+  ASSERT_TRUE(TurnUntilSynced()) << sink_.ProblemText();
+  EXPECT_THAT((*proxy)->asked(), Contains(HasSubstr(":6443")));
+  ExpectFollowed();
 }
 
 TEST_F(KubeTlsTest, ACertificateOfAnotherNameIsNotBelieved) {

@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
@@ -20,6 +19,7 @@
 #include "gtest/gtest.h"
 
 #include "control/base/unique_fd.h"
+#include "test/support/scratch_folder.h"
 #include "test/support/test_certificates.h"
 #include "test/unit/source/kube_source_fixture.h"
 
@@ -49,17 +49,13 @@ class KubeHttp2Test : public KubeSourceTest {
  protected:
   void SetUp() override {
     KubeSourceTest::SetUp();
-    char folder[] = "/tmp/sluice-http2-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder), nullptr);
-    folder_ = folder;
-    ::chmod(folder, 0755);
+    ::chmod(folder_.c_str(), 0755);
     StartServer();
     StartNginx();
   }
   void TearDown() override {
     source_.reset();
     StopNginx();
-    std::filesystem::remove_all(folder_);
   }
 
   // A port that nobody has at this moment.
@@ -124,7 +120,8 @@ class KubeHttp2Test : public KubeSourceTest {
     return lines;
   }
 
-  std::string folder_;
+  const ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path();
   TestCertificates certificates_;
   std::uint16_t port_ = 0;
   pid_t nginx_ = 0;

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "test/support/recorded_wire.h"
+#include "test/support/scratch_folder.h"
 #include "test/support/status_matchers.h"
 #include "test/support/test_certificates.h"
 #include "test/unit/support/watching.h"
@@ -306,14 +306,10 @@ TEST_F(FakeApiServerTest, KnowsUsersByToken) {
 class FakeApiTlsTest : public FakeApiServerTest {
  protected:
   void SetUp() override {
-    char folder[] = "/tmp/sluice-tls.XXXXXX";
-    ASSERT_NE(::mkdtemp(folder), nullptr);
-    folder_ = folder;
-    const absl::StatusOr<TestCertificates> made = MakeTestCertificates(folder_);
+    const absl::StatusOr<TestCertificates> made = MakeTestCertificates(scratch_.path());
     ASSERT_THAT(made.status(), IsOk());
     made_ = *made;
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // The answer's code, -1 if there was none.
   int Ask(const KeyPair& client_files, const std::string& ca) {
@@ -327,7 +323,7 @@ class FakeApiTlsTest : public FakeApiServerTest {
     return result ? result->status : -1;
   }
 
-  std::string folder_;
+  const testing::ScratchFolder scratch_;
   TestCertificates made_;
 };
 
