@@ -13,6 +13,8 @@ SL_ABI_BEGIN
 enum {
 	SL_FILTER_BITS_LOG2 = 21,
 	SL_FILTER_WORDS = 1 << (SL_FILTER_BITS_LOG2 - 6),
+	/* Added to the protocol of a backend: packets to it are not looked up for being from it. */
+	SL_FILTER_BACKEND = 1 << 8,
 };
 
 struct filter_word {
@@ -21,7 +23,8 @@ struct filter_word {
 SL_ABI_SIZE(filter_word, 8);
 
 /*
- * The bit of an address, port (network order) and protocol. The address is mixed first, so that who
+ * The bit of an address, port (network order) and protocol, which for a backend has
+ * SL_FILTER_BACKEND added. The address is mixed first, so that who
  * asks about it with two ports does that once.
  */
 static inline __attribute__((always_inline)) __u32 filter_bit(const struct addr *address,

@@ -21,7 +21,9 @@ class FilterArray {
   explicit FilterArray(std::span<abi::filter_word> words) : words_(words) {}
 
   void Add(const abi::service_key& key) { Set(key.address, key.port, key.protocol); }
-  void Add(const abi::backend& row) { Set(row.address, row.port, row.protocol); }
+  void Add(const abi::backend& row) {
+    Set(row.address, row.port, row.protocol | abi::SL_FILTER_BACKEND);
+  }
   // All ports and protocols: of an address that replies to rewritten sources come to. (Those of
   // ClusterIPs come with the rows that have port 0.)
   void AddAddress(const abi::addr& address) { Set(address, 0, 0); }

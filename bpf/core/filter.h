@@ -6,7 +6,7 @@
 
 #include "maps.h"
 
-/* May the address, port and protocol be a frontend or a backend? One array read. */
+/* May it be a frontend, or with SL_FILTER_BACKEND in @protocol a backend? One array read. */
 static __always_inline bool filter_has(const struct addr *address, __be16 port, __u32 protocol)
 {
 	__u32 bit = filter_bit(address, port, protocol), index = bit >> 6;

@@ -316,8 +316,9 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 
 	if (class != PACKET_FLOW)
 		return class == PACKET_ICMP_ERROR ? forward_icmp(ctx, &p) : CTX_NEXT;
-	if (!filter_has(&p.flow.key.source, p.flow.key.source_port, p.flow.key.protocol))
-		return CTX_NEXT; /* not a backend's */
+	if (!filter_has(&p.flow.key.source, p.flow.key.source_port,
+			p.flow.key.protocol | SL_FILTER_BACKEND))
+		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
 		return forward_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;

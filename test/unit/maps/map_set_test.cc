@@ -129,6 +129,19 @@ TEST_F(MapSetTest, TheFilterIsTheMapsMemoryAndOneBitIsOneAddress) {
   EXPECT_EQ(bits, std::uint64_t{1} << bit % 64);
 }
 
+// Packets to a backend that are no service's must not be looked up, those from one must.
+TEST(FilterArrayTest, ABackendIsNoFrontend) {
+  std::vector<abi::filter_word> words(abi::SL_FILTER_WORDS);
+  FilterArray filter(words);
+  abi::backend row = {};
+  row.address.w[3] = 0x0100000a;
+  row.port = 0x5000;
+  row.protocol = 6;
+  filter.Add(row);
+  EXPECT_FALSE(filter.Has(row.address, row.port, 6));
+  EXPECT_TRUE(filter.Has(row.address, row.port, 6 | abi::SL_FILTER_BACKEND));
+}
+
 // 100,000 backends and their frontends share a few bits in a hundred, not more.
 TEST(FilterArrayTest, SpreadsAddresses) {
   std::vector<abi::filter_word> words(abi::SL_FILTER_WORDS);
