@@ -5,12 +5,16 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "control/base/short_text.h"
 #include "control/kubernetes/answer_decoder.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::size_t kMaxShownBytes = 200;
+// Of what a Status says: a webhook's or a proxy's words may be in it, up to the size of an answer.
+constexpr std::size_t kMaxReasonBytes = 100;
+constexpr std::size_t kMaxMessageBytes = 1024;
 
 // The beginning of what a server wrote, on one line.
 std::string Shown(std::string_view body) {
@@ -62,6 +66,11 @@ absl::StatusCode CodeOfHttp(int code) {
   }
 }
 
+std::string TextOfStatus(int code, const kube::Status& status) {
+  return absl::StrCat(code, " ", ShortText(status.reason(), kMaxReasonBytes), ": ",
+                      ShortText(status.message(), kMaxMessageBytes));
+}
+
 absl::Status StatusOfAnswer(const std::string& verb, const std::string& resource,
                             const std::string& server, const Answer& answer,
                             absl::Duration& retry_after) {
@@ -72,11 +81,10 @@ absl::Status StatusOfAnswer(const std::string& verb, const std::string& resource
     const bool behind = absl::StrContains(status->message(), "Too large resource version");
     const int seconds = status->details().retry_after_seconds();
     if (retry_after == absl::ZeroDuration() && seconds > 0) retry_after = absl::Seconds(seconds);
-    return absl::Status(
-        behind ? absl::StatusCode::kAborted : CodeOfHttp(answer.code),
-        absl::StrCat(what, " answers ", answer.code, " ", status->reason(), ": ", status->message(),
-                     behind ? " (it lags behind, or was restored from a backup)"
-                            : AdviceFor(answer.code, verb, resource)));
+    return absl::Status(behind ? absl::StatusCode::kAborted : CodeOfHttp(answer.code),
+                        absl::StrCat(what, " answers ", TextOfStatus(answer.code, *status),
+                                     behind ? " (it lags behind, or was restored from a backup)"
+                                            : AdviceFor(answer.code, verb, resource)));
   }
   // A proxy or load balancer in front of servers that are down answers in words of its own, and so
   // does an API server that is overloaded; but what else speaks like this is no API server.

@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
+#include "control/kubernetes/wire.pb.h"
+
 namespace sluice {
 
 struct Answer {
@@ -19,6 +21,9 @@ struct Answer {
 
 // The code of a status of Kubernetes ("410"): see ApiEnd.
 absl::StatusCode CodeOfHttp(int code);
+
+// "403 Forbidden: <message>", cut where a server says more than people read.
+std::string TextOfStatus(int code, const kube::Status& status);
 
 // Of an answer that is no success. `retry_after` becomes what the body asks for, if that does.
 absl::Status StatusOfAnswer(const std::string& verb, const std::string& resource,

@@ -179,9 +179,8 @@ absl::Status KubeReflector::Bookmark(const model::ObjectMeta& metadata) {
 }
 
 absl::Status KubeReflector::OnError(const kube::Status& error) {
-  return absl::Status(CodeOfHttp(error.code()),
-                      absl::StrCat("the server ends the watch: ", error.code(), " ", error.reason(),
-                                   ": ", error.message()));
+  return absl::Status(CodeOfHttp(error.code()), absl::StrCat("the server ends the watch: ",
+                                                             TextOfStatus(error.code(), error)));
 }
 
 absl::Status KubeReflector::OnOversize(const std::string& name_space, const std::string& name,

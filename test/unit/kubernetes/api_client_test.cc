@@ -205,6 +205,19 @@ TEST_F(ApiClientTest, RetryAfterIsPassedOn) {
   EXPECT_TRUE(absl::IsResourceExhausted(ends_[0].status));
 }
 
+TEST_F(ApiClientTest, WhatAServerSaysIsNotRepeatedInFull) {
+  Make();
+  Send(List());
+  const std::string text(16 << 10, 'x');
+  http_.Answer(403, {{"content-type", "application/json"}},
+               absl::StrCat(R"({"kind":"Status","status":"Failure","reason":")", text,
+                            R"(","message":")", text, R"("})"));
+  const std::string message(ends_[0].status.message());
+  EXPECT_THAT(message, HasSubstr("xxx...: xxx"));
+  EXPECT_THAT(message, HasSubstr("the right to list services is missing"));
+  EXPECT_LT(message.size(), 2048u);
+}
+
 TEST_F(ApiClientTest, CertificatesThatAreRefusedSayWhoIsBelieved) {
   config_.servers.resize(1);
   config_.tls.ca_file = "/etc/ca.pem";
