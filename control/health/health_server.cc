@@ -338,7 +338,8 @@ void HealthServer::TellKeeper() {
     for (auto it = inherited_.begin(); it != inherited_.end() && keeper_.valid();) {
       const std::string key = it->first;
       it = inherited_.erase(it);
-      Close(key);
+      // A keeper that was lost and found again, still alive, has duplicates of what is open here.
+      if (!ports_.contains(key)) Close(key);
     }
   }
   // Until it is told to stop, the keeper answers with what the earlier agent said.

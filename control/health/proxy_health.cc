@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/health/proxy_health.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
+
+#include "control/base/short_text.h"
 
 namespace sluice {
 namespace {
@@ -12,10 +12,30 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr absl::Duration kLongestWait = absl::Seconds(60);
-constexpr std::size_t kDegradedLines = 20;  // an answer is one message to the keeper
+// A message to the keeper (64 KiB) holds four such answers, as JSON in JSON: where a quote was,
+// four bytes are then.
+constexpr std::size_t kDegradedLines = 20;
+constexpr std::size_t kDegradedLineBytes = 512;
+constexpr std::size_t kDegradedBytes = 3072;
 
 std::string TimeText(absl::Time time) {
   return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
+}
+
+Json DegradedLines(const ProxyHealth& proxy) {
+  Json lines = Json::array();
+  if (!proxy.loop_answers) lines.push_back("the agent's loop does not answer");
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < proxy.degraded.size(); ++i) {
+    const std::string line = ShortText(proxy.degraded[i], kDegradedLineBytes);
+    bytes += line.size();
+    if (i == kDegradedLines || bytes > kDegradedBytes) {
+      lines.push_back(absl::StrCat("and ", proxy.degraded.size() - i, " more"));
+      break;
+    }
+    lines.push_back(line);
+  }
+  return lines;
 }
 
 HealthAnswer Answer(bool good, const Json& json) {
@@ -52,13 +72,7 @@ HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_nod
   for (const char* family : {"IPv4", "IPv6"}) {
     json["status"][family] = {{"lastUpdated", updated}, {"healthy", healthy}};
   }
-  json["degraded"] = Json::array();
-  if (!proxy.loop_answers) json["degraded"].push_back("the agent's loop does not answer");
-  const std::size_t lines = std::min(proxy.degraded.size(), kDegradedLines);
-  for (std::size_t i = 0; i < lines; ++i) json["degraded"].push_back(proxy.degraded[i]);
-  if (lines < proxy.degraded.size()) {
-    json["degraded"].push_back(absl::StrCat("and ", proxy.degraded.size() - lines, " more"));
-  }
+  json["degraded"] = DegradedLines(proxy);
   return Answer(good, json);
 }
 

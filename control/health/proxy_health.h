@@ -31,7 +31,7 @@ bool IsAlive(const ProxyHealth& proxy, absl::Time now);
 bool IsHealthy(const ProxyHealth& proxy, absl::Time now);
 
 // Of /healthz, which needs a healthy proxy and an eligible node, and of /livez (`with_node` false),
-// which needs one that is alive; with our own field `degraded`: at most 20 lines.
+// which needs one that is alive; with our own field `degraded`: at most 20 lines and 3 KiB.
 HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_node);
 
 // How many of a Service's endpoints on this node are ready: distinct addresses, by family. A family

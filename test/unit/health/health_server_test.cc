@@ -2,17 +2,21 @@
 #include "control/health/health_server.h"
 
 #include <httplib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <optional>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 
 #include "control/base/clock.h"
 #include "control/health/health_keeper.h"
+#include "control/health/keeper_channel.h"
 #include "control/health/listen_socket.h"
 #include "test/support/netns.h"
 #include "test/support/status_matchers.h"
@@ -70,6 +74,53 @@ class RunningKeeper {
  private:
   std::unique_ptr<EventLoop> loop_;
   HealthKeeper keeper_;
+  std::thread thread_;
+};
+
+// Between agents and a keeper: what they say is passed on, until their connection is cut though
+// both ends live.
+class CutChannel {
+ public:
+  CutChannel(const std::string& agents, const std::string& keepers)
+      : keepers_(keepers), listener_(*ListenForAgents(agents)) {
+    thread_ = std::thread([this] { Pass(); });
+  }
+  ~CutChannel() {
+    stop_ = true;
+    thread_.join();
+  }
+  void Cut() { cut_ = true; }
+  bool connected() const { return connected_; }
+
+ private:
+  void Pass() {
+    while (!stop_) {
+      const UniqueFd agent(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!agent.valid()) {
+        std::this_thread::yield();
+        continue;
+      }
+      const absl::StatusOr<UniqueFd> keeper = ConnectToKeeper(keepers_);
+      if (!keeper.ok()) continue;
+      cut_ = false;
+      connected_ = true;
+      while (!stop_ && !cut_ && Hand(agent, *keeper) && Hand(*keeper, agent)) {
+      }
+      connected_ = false;
+    }
+  }
+  // False when an end is gone.
+  static bool Hand(const UniqueFd& from, const UniqueFd& to) {
+    const auto received = ReceiveMessage(from.get());
+    if (!received.ok()) return false;
+    if (!received->has_value()) return true;
+    const ReceivedMessage& one = **received;
+    return SendMessage(to.get(), one.message, one.fd.get(), kLimit).ok();
+  }
+
+  const std::string keepers_;
+  const UniqueFd listener_;
+  std::atomic<bool> stop_{false}, cut_{false}, connected_{false};
   std::thread thread_;
 };
 
@@ -248,6 +299,49 @@ TEST_F(HealthServerTest, AnAgentThatTakesLongAnswersItselfWhenTheKeepersTimeIsUp
   second->Start();
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 1080, "/livez").code == 503; }));
   EXPECT_FALSE(Get("127.0.0.1", 1080, "/livez").kept);
+}
+
+TEST_F(HealthServerTest, AKeeperIsToldHoweverMuchIsDegraded) {
+  const RunningKeeper keeper(folder_, kLimit);
+  auto server = MakeServer(true);
+  ASSERT_THAT(server->ListenProxy("127.0.0.1", 1080), IsOk());
+  server->Start();
+  ProxyHealth proxy = Synced();
+  proxy.degraded.assign(30, std::string(16 << 10, '"'));
+  server->SetProxy(proxy);
+  const auto names_them = [](const Reply& reply) {
+    return reply.code == 200 && absl::StrContains(reply.body, " more\"");
+  };
+  EXPECT_TRUE(Eventually([&] { return names_them(Get("127.0.0.1", 1080, "/livez")); }));
+  server.reset();
+  EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 1080, "/livez").kept; }));
+  EXPECT_TRUE(names_them(Get("127.0.0.1", 1080, "/livez")));
+}
+
+TEST_F(HealthServerTest, AKeeperThatIsLostAndFoundAgainClosesNoPort) {
+  const std::string behind = folder_ + "/behind";
+  std::filesystem::create_directories(behind);
+  const RunningKeeper keeper(behind, kLimit);
+  CutChannel channel(folder_, behind);
+  const auto server = MakeServer(true);
+  ASSERT_THAT(server->ListenProxy("127.0.0.1", 1080), IsOk());
+  server->Start();
+  const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
+  server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+  server->SetProxy(Synced());
+  EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(Eventually([&] { return channel.connected(); }));
+    channel.Cut();
+    ASSERT_TRUE(Eventually([&] { return !channel.connected(); }));
+    ASSERT_TRUE(Eventually([&] { return channel.connected(); }));
+    server->SetProxy(Synced());
+    // Answered after what it said before, and again after the keeper was told of all ports.
+    for (int n = 0; n < 20; ++n) {
+      ASSERT_EQ(Get("127.0.0.1", 1080, "/livez").code, 200);
+      ASSERT_EQ(Get("127.0.0.1", 30100, "/").code, 200);
+    }
+  }
 }
 
 TEST_F(HealthServerTest, WithoutItsKeeperAnAgentGoesOn) {
