@@ -35,6 +35,8 @@ enum sl_flow_flag {
 	SL_FLOW_RESET = 1 << 5,
 	/* The frontend is no longer the service's: a datagram starts the flow anew. */
 	SL_FLOW_STALE = 1 << 6,
+	/* In sl_opening alone: the client has completed the handshake; there was no room since. */
+	SL_FLOW_CONFIRMED = 1 << 7,
 	SL_FLOW_CLOSED = SL_FLOW_FIN_CLIENT | SL_FLOW_FIN_BACKEND, /* both: closed in good order */
 };
 

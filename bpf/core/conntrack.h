@@ -82,14 +82,14 @@ static __noinline int conntrack_insert(const struct packet *p)
 /*
  * Return: 1 and p->flow.entry, if p->flow.key has become an established flow since it was looked
  * for: rows are written before the place in sl_opening is freed, so that a flow is always in one of
- * them.
+ * them. @direction: SL_FLOW_FORWARD, or 0 for a reply.
  */
-static __noinline int conntrack_find(struct packet *p)
+static __noinline int conntrack_find(struct packet *p, __u32 direction)
 {
 	struct flow key = p->flow.key;
 	struct flow_entry *entry = bpf_map_lookup_elem(&sl_flows, &key);
 
-	if (!entry || !(entry->flags & SL_FLOW_FORWARD))
+	if (!entry || (entry->flags & SL_FLOW_FORWARD) != direction)
 		return 0;
 	p->flow.entry = *entry;
 	return 1;

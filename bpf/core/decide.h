@@ -66,12 +66,15 @@ static __noinline int decide_count_failed(__u32 service_id, __u32 backend_id)
 static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 {
 	bool traced = p->flags & PACKET_TRACED;
+	int kept = -1;
 
-	if (snat || conntrack_taken(p) || (!traced && opening_put(p, 0))) {
-		if (snat_claim(p))
-			return decide_drop(p, SL_REASON_SNAT_PORTS);
-	}
-	if (!traced)
+	if (!snat && !conntrack_taken(p))
+		kept = traced ? 0 : opening_put(p, 0);
+	if (kept < 0)
+		kept = snat_claim(p);
+	if (kept < 0)
+		return decide_drop(p, SL_REASON_SNAT_PORTS);
+	if (!traced && !kept)
 		count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
 	return SL_VERDICT_FORWARD;
 }
@@ -165,8 +168,9 @@ __noinline int decide(struct packet *p, const struct service *service)
 	if (p->flow.key.protocol == IPPROTO_TCP &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)
-			return conntrack_find(p) ? SL_VERDICT_FORWARD
-						 : decide_reject(p, SL_REASON_NO_FLOW);
+			return conntrack_find(p, SL_FLOW_FORWARD)
+				       ? SL_VERDICT_FORWARD
+				       : decide_reject(p, SL_REASON_NO_FLOW);
 		if (!alive) {
 			opening_clear(p);
 			return decide_reject(p, SL_REASON_BACKEND_GONE);
@@ -174,7 +178,8 @@ __noinline int decide(struct packet *p, const struct service *service)
 		return decide_continue(p);
 	}
 	if (!found) {
-		if (p->flow.key.protocol == IPPROTO_UDP && conntrack_find(p))
+		/* A traced packet may have come past a row that another would have taken away. */
+		if (!(p->flags & PACKET_TRACED) && conntrack_find(p, SL_FLOW_FORWARD))
 			return SL_VERDICT_FORWARD;
 		return decide_choose(p, service, 0);
 	}

@@ -116,7 +116,8 @@ static __always_inline bool forward_may_answer(const struct packet *p)
 		return true;
 	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return true;
-	return sl_flows_full_tick && now_ticks() - sl_flows_full_tick <= CONNTRACK_FULL_TICKS;
+	return sl_flows_full_tick &&
+	       (__s32)(now_ticks() - sl_flows_full_tick) <= CONNTRACK_FULL_TICKS;
 }
 
 /* Is the address in the range of services' addresses? One array read. */
@@ -168,7 +169,8 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	if (p->hook == SL_HOOK_FROM_NET && !(p->flags & PACKET_TRACED) && !ctx_for_us(ctx))
 		return CTX_NEXT;
 	packet_read_numbers(ctx, p);
-	if (!service && forward_may_answer(p) && opening_find_reply(p, 1)) {
+	if (!service && forward_may_answer(p) &&
+	    (opening_find_reply(p, 1) || conntrack_find(p, 0))) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
 		return CTX_NEXT;
@@ -299,7 +301,9 @@ static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 {
 	packet_clear_decision(p);
 	packet_read_numbers(ctx, p);
-	if (!opening_find_reply(p, 1) || p->flow.entry.flags & SL_FLOW_SNAT)
+	if (!opening_find_reply(p, 1) && !conntrack_find(p, 0))
+		return CTX_NEXT;
+	if (p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	forward_count(ctx, &p->flow.entry);
 	if (packet_rewrite(ctx, p, &p->flow.entry))

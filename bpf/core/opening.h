@@ -94,12 +94,13 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
 
 /*
  * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; else 0. An answered TCP
- * flow is given out as unanswered to a packet that does not complete its handshake.
+ * flow is given out as unanswered to packets until one has completed its handshake.
  */
 __noinline int opening_find(struct packet *p)
 {
 	struct opening_bucket *bucket;
-	__u32 hash, now, expected = 0;
+	bool completes;
+	__u32 hash, now;
 	int found = 0;
 
 	if (!p)
@@ -109,22 +110,28 @@ __noinline int opening_find(struct packet *p)
 	if (!bucket || !opening_may_hold(bucket, hash))
 		return 0;
 	now = now_ticks();
+	completes = p->flow.key.protocol == IPPROTO_TCP &&
+		    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK;
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
 		if (!found && bucket->tag[i] == hash &&
 		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
+			if (completes && bucket->flows[i].entry.flags & SL_FLOW_ANSWERED &&
+			    p->acknowledgment - bucket->expected_ack[i] < OPENING_ACK_WINDOW)
+				bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
 			p->flow.entry = bucket->flows[i].entry;
-			expected = bucket->expected_ack[i];
 			bucket->last_seen[i] = now;
 			found = 1;
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
-	if (found && p->flow.key.protocol == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN) &&
-	    (!(p->tcp_flags & TCP_ACK) || p->acknowledgment - expected >= OPENING_ACK_WINDOW))
+	if (!found || p->flow.key.protocol != IPPROTO_TCP)
+		return found;
+	if (!(p->tcp_flags & TCP_SYN) && !(p->flow.entry.flags & SL_FLOW_CONFIRMED))
 		p->flow.entry.flags &= ~SL_FLOW_ANSWERED;
+	p->flow.entry.flags &= ~SL_FLOW_CONFIRMED;
 	return found;
 }
 
@@ -213,15 +220,16 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 /*
  * Puts p->flow into a place of its own: by the client, or with @snat by the node's address and
  * port, where replies look for it. A place of the same flow is used again, else a free one, else
- * that of the flow that has been silent longest. Return: 0; -1: another flow's replies have the
- * same tuple, nothing was written.
+ * that of the flow that has been silent longest. Return: 0; 1: another CPU has just put the same
+ * flow there, p->flow.entry is now what it chose; -1: another flow's replies have the same tuple.
+ * Nothing was written then.
  */
 __noinline int opening_put(struct packet *p, int snat)
 {
 	struct opening_bucket *bucket;
 	__u32 hash, now, oldest = 0;
 	__u32 way = 0;
-	bool taken = false;
+	int kept = 0;
 
 	if (!p)
 		return -1;
@@ -243,24 +251,29 @@ __noinline int opening_put(struct packet *p, int snat)
 				    : now - bucket->last_seen[i] + 1;
 
 		if (fresh && bucket->tag[i] == hash) {
-			if (opening_same_key(&bucket->flows[i].key, &p->flow.key))
+			if (opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
 				age = ~0U;
-			else if (opening_same_answers(&bucket->flows[i], &p->flow))
-				taken = true;
+				if (bucket->flows[i].entry.service_id == p->flow.entry.service_id)
+					kept = 1;
+			} else if (!kept && opening_same_answers(&bucket->flows[i], &p->flow)) {
+				kept = -1;
+			}
 		}
 		if (age > oldest) {
 			oldest = age;
 			way = i;
 		}
 	}
-	if (!taken) {
-		way &= SL_OPENING_WAYS - 1; /* what the verifier has lost sight of */
+	way &= SL_OPENING_WAYS - 1; /* what the verifier has lost sight of */
+	if (kept > 0) {
+		p->flow.entry = bucket->flows[way].entry;
+	} else if (!kept) {
 		bucket->flows[way] = p->flow;
 		bucket->tag[way] = hash;
 		bucket->last_seen[way] = now;
 	}
 	bpf_spin_unlock(&bucket->lock);
-	return taken ? -1 : 0;
+	return kept;
 }
 
 /* Frees the places of p->flow: both, if it has two. */

@@ -67,8 +67,10 @@ static __noinline __u32 affinity_find(const struct service *service, const struc
 
 	if (!bound)
 		return 0;
-	idle_ticks = now_ticks() - bound->last_used;
-	if (idle_ticks << SL_TICK_SHIFT > service->affinity_s * 1000000000ULL)
+	/* One more on both sides: another CPU's tick may be ahead of this one's. */
+	idle_ticks = now_ticks() + 1 - bound->last_used;
+	if (idle_ticks << SL_TICK_SHIFT >
+	    service->affinity_s * 1000000000ULL + (1ULL << SL_TICK_SHIFT))
 		return 0;
 	backend = bpf_map_lookup_elem(&sl_backends, &bound->backend_id);
 	if (!backend_present(backend, bound->backend_generation) ||

@@ -10,12 +10,14 @@ enum { SNAT_TRIES = 32 };
 /*
  * Gives p->flow.entry the node's address and a source port that no other flow to the same backend
  * has, and the flow its two places in sl_opening. The client's port is kept if it is in the range.
- * Return: 0; -1: no port free, or the node has no address of the family.
+ * Return: 0; 1: another CPU has just done so for the same flow, p->flow.entry is what it chose;
+ * -1: no port free, or the node has no address of the family.
  */
 __noinline int snat_claim(struct packet *p)
 {
 	__u32 zero = 0, first, count, port;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	int kept;
 
 	if (!p || !config)
 		return -1;
@@ -35,7 +37,10 @@ __noinline int snat_claim(struct packet *p)
 		if (p->flags & PACKET_TRACED)
 			return 0;
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
-		if (!opening_put(p, 1)) {
+		kept = opening_put(p, 1);
+		if (kept > 0)
+			return kept;
+		if (!kept) {
 			if (!conntrack_taken(p))
 				return opening_put(p, 0);
 			opening_clear(p);

@@ -94,8 +94,11 @@ static __noinline int socket_choose(struct socket_target *target, struct socket_
 {
 	struct service_key key = { .address = target->address };
 	bool loopback = socket_is_loopback(&target->address);
-	/* Nobody has a multicast address for a source, so that these meet no packet's client. */
-	struct addr bound = { .w = { ~0U, ~0U, target->netns >> 32, target->netns } };
+	/*
+	 * Bound by network namespace, and by family: a service has endpoints of both. Nobody has a
+	 * multicast address for a source, so that these meet no packet's client.
+	 */
+	struct addr bound = { .w = { ~0U, target->family, target->netns >> 32, target->netns } };
 	__u32 zero = 0, id = 0, reason = 0;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 	struct service *service;

@@ -21,9 +21,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
+#include "control/base/clock.h"
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "maps/abi.h"
+#include "maps/flow.h"
 #include "maps/map_set.h"
 #include "maps/names.h"
 #include "sl_tc.skel.h"
@@ -252,6 +254,12 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   LoadedPrograms loaded;
   loaded.reused_maps = !pinned.empty();
   RETURN_IF_ERROR(SetSizes(skeleton->obj, sizes, pinned, loaded.kept_sizes));
+  // What the programs before have seen is not known: for a while replies are looked for as after a
+  // flow that found the table full.
+  if (loaded.reused_maps) {
+    skeleton->bss->sl_flows_full_tick =
+        static_cast<std::uint32_t>(SystemClock().MonotonicNs() >> abi::SL_TICK_SHIFT);
+  }
   // The programs find a bucket by masking a hash: the mask follows the map's real size.
   skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;
   RETURN_IF_ERROR(UsePins(skeleton->obj, folder, pinned));

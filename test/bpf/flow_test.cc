@@ -337,16 +337,35 @@ TEST_P(TcpFlowTest, ASynSentAgainAfterTheAnswerKeepsItsBackend) {
   EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
 }
 
-// The agent grows the table; until then flows stay where they are being opened, and work.
-TEST_P(FlowTest, WorksWhileTheTableOfEstablishedFlowsIsFull) {
-  std::uint32_t filled = 0;
-  for (;; ++filled) {
-    const std::pair<abi::flow, abi::flow_entry> row(
-        FlowKey("203.0.113.9", static_cast<std::uint16_t>(filled), "203.0.113.8", 1, 6),
-        abi::flow_entry{});
-    if (!tables().flows.Update(std::span(&row, 1)).status.ok()) break;
-    ASSERT_LT(filled, 100000u);
+class FullTableTest : public FlowTest {
+ protected:
+  // Returns how many rows it took.
+  std::uint32_t Fill() {
+    for (std::uint32_t filled = 0; filled < 100'000; ++filled) {
+      const std::pair<abi::flow, abi::flow_entry> row(Filler(static_cast<std::uint16_t>(filled)),
+                                                      abi::flow_entry{});
+      if (!tables().flows.Update(std::span(&row, 1)).status.ok()) return filled;
+    }
+    ADD_FAILURE() << "the table takes whatever comes";
+    return 0;
   }
+  void MakeRoom() {
+    std::vector<abi::flow> some;
+    for (std::uint16_t port = 0; port < 64; ++port) some.push_back(Filler(port));
+    ASSERT_THAT(tables().flows.Delete(some).status, IsOk());
+  }
+
+ private:
+  static abi::flow Filler(std::uint16_t port) {
+    return FlowKey("203.0.113.9", port, "203.0.113.8", 1, 6);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Flows, FullTableTest, ::testing::ValuesIn(CasesOf(AllFlavors())),
+                         FlowCaseName);
+
+// Until there is room flows stay where they are being opened, and work.
+TEST_P(FullTableTest, FlowsWorkAndGetTheirRowsWhenThereIsRoom) {
+  const std::uint32_t filled = Fill();
   ASSERT_GE(filled, 1024u);
   ASSERT_TRUE(Forward(Syn()));
   ASSERT_TRUE(Reply(SynAck()));
@@ -360,15 +379,28 @@ TEST_P(FlowTest, WorksWhileTheTableOfEstablishedFlowsIsFull) {
   EXPECT_EQ(ServiceStats(kServiceId).dropped, 0u);
   EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
 
-  std::vector<abi::flow> some;
-  for (std::uint16_t port = 0; port < 64; ++port) {
-    some.push_back(FlowKey("203.0.113.9", port, "203.0.113.8", 1, 6));
-  }
-  ASSERT_THAT(tables().flows.Delete(some).status, IsOk());
+  MakeRoom();
   ASSERT_TRUE(Forward());
   EXPECT_TRUE(FlowRow(ForwardKey()) && FlowRow(ReplyKey()));
   EXPECT_EQ(OpeningCount(), 0u);
   ASSERT_TRUE(Reply());
+}
+
+// Who has completed the handshake need not do so again: its numbers have gone on since.
+TEST_P(FullTableTest, ALongDownloadGetsItsRowsToo) {
+  ASSERT_GE(Fill(), 1024u);
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward());
+  Shape later;
+  later.acknowledgment += 200'000;
+  ASSERT_TRUE(Forward(later));
+  EXPECT_FALSE(FlowRow(ForwardKey()));
+  MakeRoom();
+  ASSERT_TRUE(Forward(later));
+  EXPECT_TRUE(FlowRow(ForwardKey()) && FlowRow(ReplyKey()));
+  EXPECT_EQ(FlowRow(ForwardKey())->flags & abi::SL_FLOW_CONFIRMED, 0);
+  EXPECT_EQ(OpeningCount(), 0u);
 }
 
 // Each twice: while the flow is being opened, and established.

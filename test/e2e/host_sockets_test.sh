@@ -49,6 +49,19 @@ expect_equal 'counted' "$(($(opened web) - before))" $((2002 + SPREAD_AGAIN[tcp]
 expect_equal 'a mapped address' "$(sockets node-a peer $WEB4 80 --mapped | json 'd["peer"]')" \
   "::ffff:$WEB4 80"
 
+step 'session affinity: bound to one endpoint in each family'
+usual_manifests a1 a2 b1 b2 'sessionAffinity: ClientIP'
+in_force
+first6=$(probe node-a $WEB6 80) first4=$(probe node-a $WEB4 80)
+for _ in 1 2 3; do
+  expect_equal 'IPv6' "$(probe node-a $WEB6 80)" "$first6"
+  expect_equal 'IPv4' "$(probe node-a $WEB4 80)" "$first4"
+done
+expect_match 'IPv6 is answered' "$first6" '^answer '
+expect_match 'IPv4 is answered' "$first4" '^answer '
+usual_manifests a1 a2 b1 b2
+in_force
+
 step 'NodePort: on each address of the node, and on loopback'
 for at in "${CLUSTER_V4[node-a]}" "${CLUSTER_V6[node-a]}" 127.0.0.1 127.8.8.8 ::1; do
   expect_match "$at" "$(probe node-a "$at" 30080)" '^answer '
