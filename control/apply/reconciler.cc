@@ -17,7 +17,6 @@ namespace {
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 // Of the first plan of all, so that it is never held in memory whole.
-constexpr std::size_t kServicesPerPlan = 1024;
 
 std::uint64_t Ns(absl::Duration duration) {
   return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration));
@@ -174,14 +173,20 @@ void Reconciler::Reconcile() {
   const std::uint64_t generation = setup_.source_generation();
   TakeChanges();
   last_round_ns_ = Now();
-  // Everything at once would be held in memory once more; but what is one change stays one plan.
-  const std::size_t per_plan = plan_all_ ? kServicesPerPlan : dirty_.size();
+  // What is one change stays one plan. Of a round in parts, services that are gone come last: by
+  // then who has taken over their frontends and endpoints is in the maps.
+  const std::size_t per_plan = plan_all_ ? options_.services_per_plan : dirty_.size();
+  std::vector<const ServicePortName*> order;
+  for (const ServicePortName& name : dirty_) order.push_back(&name);
+  std::stable_partition(order.begin(), order.end(), [this](const ServicePortName* name) {
+    return tracker_.services().contains(*name);
+  });
   Round round;
   std::vector<ServicePortName> names;
-  for (auto it = dirty_.begin(); it != dirty_.end() || round.plans == 0;) {
+  for (std::size_t next = 0; next < order.size() || round.plans == 0;) {
     names.clear();
-    for (; it != dirty_.end() && names.size() < per_plan; ++it) names.push_back(*it);
-    PlanAndWrite(names, round);
+    for (; next < order.size() && names.size() < per_plan; ++next) names.push_back(*order[next]);
+    PlanAndWrite(names, next < order.size(), round);
     if (!round.status.ok()) break;
   }
   if (round.status.ok() && round.plans > 1 && !round.refused.empty()) {
@@ -190,7 +195,7 @@ void Reconciler::Reconcile() {
     for (const RefusedService& refused : round.refused) names.push_back(refused.name);
     round.refused.clear();
     round.shortages.clear();
-    PlanAndWrite(names, round);
+    PlanAndWrite(names, false, round);
   }
   ++counters_.rounds;
   if (round.rows == 0) ++counters_.empty_rounds;
@@ -201,16 +206,19 @@ void Reconciler::Reconcile() {
   setup_.on_change();
 }
 
-void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, Round& round) {
+void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, bool more_follows,
+                              Round& round) {
   std::vector<ServiceChange> changes;
   changes.reserve(names.size());
   for (const ServicePortName& name : names) {
     const auto it = tracker_.services().find(name);
     changes.push_back({name, it == tracker_.services().end() ? nullptr : &it->second});
   }
-  PlannedUpdate update = PlanUpdate(
-      *state_, changes,
-      {.allow_external_cluster_ip = options_.allow_external_cluster_ip, .now_ns = last_round_ns_});
+  PlannedUpdate update =
+      PlanUpdate(*state_, changes,
+                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
+                  .now_ns = last_round_ns_,
+                  .more_follows = more_follows});
   WriteResult result = writer_.Write(update.plan, *state_);
   ++round.plans;
   round.rows += result.rows;

@@ -35,6 +35,9 @@ struct ReconcilerOptions {
   absl::Duration retry_max = absl::Seconds(30);
   // Between looks at whether the maps hold what was written.
   absl::Duration verify_interval = absl::Minutes(5);
+  // Of one plan, when all services are planned: everything at once would be held in memory once
+  // more.
+  std::size_t services_per_plan = 1024;
 };
 
 enum class SyncState {
@@ -142,7 +145,7 @@ class Reconciler final : public ClusterSink {
   std::uint64_t GenerationOf(bool busy, std::uint64_t round) const;
   void TakeChanges();
   void Reconcile();
-  void PlanAndWrite(const std::vector<ServicePortName>& names, Round& round);
+  void PlanAndWrite(const std::vector<ServicePortName>& names, bool more_follows, Round& round);
   void AfterRound(const Round& round);
   void Verify();
   std::uint64_t Now() const { return clock_.MonotonicNs(); }

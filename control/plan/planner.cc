@@ -377,7 +377,7 @@ void PlanBuilder::FinishBackends() {
     address.port = row.port;
     address.protocol = row.protocol;
     const std::span<const std::uint32_t> same = actual_.BackendsAt(row);
-    const bool has_other = new_addresses_.contains(address) ||
+    const bool has_other = options_.more_follows || new_addresses_.contains(address) ||
                            std::any_of(same.begin(), same.end(), [&](std::uint32_t other) {
                              return !leaving_backends_.contains(other) &&
                                     actual_.Backend(other).service_id != row.service_id;

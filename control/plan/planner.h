@@ -25,6 +25,9 @@ struct ServiceChange {
 struct PlanOptions {
   bool allow_external_cluster_ip = false;
   std::uint64_t now_ns = 0;  // monotonic; what was freed kReuseGraceNs before it is free to reuse
+  // Other services are planned right after this. A backend that a service leaves may be one of
+  // theirs: it keeps its connections as an orphan, and the last of these plans judges it again.
+  bool more_follows = false;
 };
 
 // A service whose rows stay as they are.

@@ -139,7 +139,8 @@ class MapChecker {
                                ", which is not usable");
         return targets;
       }
-      if (!maps_.filter.Has(row->second.address, row->second.port, row->second.protocol)) {
+      if (!maps_.filter.Has(row->second.address, row->second.port,
+                            row->second.protocol | abi::SL_FILTER_BACKEND)) {
         problem = absl::StrCat("backend ", id, ": the filter lets no reply of it through");
         return targets;
       }

@@ -246,6 +246,51 @@ TEST(ReconcilerTest, RestartWritesNothingWhenNothingChanged) {
   EXPECT_EQ(world.agent_->counters().rows_written, 0u);
 }
 
+// What a restart finds changed is planned in parts. An endpoint that one service has lost and one
+// of a later part has got keeps its connections, and a frontend that changed hands is never
+// missing.
+TEST(ReconcilerTest, PartsOfARoundKeepTheConnectionsOfEndpointsThatChangeHands) {
+  ReconcilerWorld world;
+  const auto say = [&](const std::string& of_1, const std::string& of_2, bool old) {
+    world.agent_->SetService(Web(1).Build());
+    world.agent_->SetEndpointSlice(Endpoints(1, of_1).Build());
+    world.agent_->SetService(Web(2).Build());
+    world.agent_->SetEndpointSlice(Endpoints(2, of_2).Build());
+    const std::string name = old ? "a-old" : "z-new";
+    world.agent_->SetService(ServiceBuilder(name).ClusterIp("10.96.0.9").Build());
+    world.agent_->SetEndpointSlice(SliceBuilder(name).Endpoint("10.1.0.9").Build());
+    world.agent_->Synced();
+    return world.Settle();
+  };
+  ASSERT_TRUE(say("10.1.0.1", "10.1.0.2", true));
+  std::map<std::uint32_t, abi::addr> serving;
+  for (const auto& [id, row] : world.maps_.backends.rows()) serving[id] = row.address;
+  const std::size_t frontends = world.maps_.services.rows().size();
+  ASSERT_THAT(serving, SizeIs(3));
+
+  world.agent_.reset();
+  world.options_.services_per_plan = 1;
+  world.StartAgent();
+  // 10.1.0.1 passes from web-1 to web-2, 10.1.0.2 leaves, 10.1.0.9 passes from a-old to z-new.
+  const auto look = [&] {
+    EXPECT_GE(world.maps_.services.rows().size(), frontends);
+    for (const auto& [id, address] : serving) {
+      if (address == IpAddress::Parse("10.1.0.2")->ToAbi()) continue;
+      const abi::backend& row = world.maps_.backends.rows()[id];
+      EXPECT_EQ(row.generation, 1u);
+      EXPECT_NE(row.flags & abi::SL_BACKEND_PRESENT, 0);
+    }
+  };
+  world.maps_.faults.after_row = look;
+  ASSERT_TRUE(say("10.1.0.3", "10.1.0.1", false));
+  world.maps_.faults.after_row = nullptr;
+  EXPECT_EQ(world.CheckExact(), "");
+  for (const auto& [id, row] : world.maps_.backends.rows()) {
+    if (row.address != IpAddress::Parse("10.1.0.2")->ToAbi()) continue;
+    EXPECT_EQ(row.flags, 0) << "nobody has it any more";
+  }
+}
+
 TEST(ReconcilerTest, RestartForgetsAffinityOfServicesThatAreGone) {
   ReconcilerWorld world;
   world.agent_->SetService(Web(1).Build());

@@ -32,7 +32,7 @@ class ReconcilerWorld {
     setup.source_generation = [this] { return generation_; };
     setup.on_change = [this] { ++changes_seen_; };
     wake_.reset();
-    agent_ = std::make_unique<Reconciler>(std::move(setup), clock_, ReconcilerOptions());
+    agent_ = std::make_unique<Reconciler>(std::move(setup), clock_, options_);
     start_status_ = agent_->Start();
   }
 
@@ -58,6 +58,7 @@ class ReconcilerWorld {
 
   FakeMaps maps_;
   FakeClock clock_;
+  ReconcilerOptions options_;  // of the agents that are started from now on
   NodeConfig node_;
   std::uint64_t generation_ = 1;
   int changes_seen_ = 0;
