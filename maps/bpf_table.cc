@@ -156,6 +156,12 @@ BatchResult BpfMap::DeleteSingly(const std::byte* keys, std::size_t count) {
   return {absl::OkStatus(), count};
 }
 
+absl::StatusOr<bool> BpfMap::Insert(const std::byte* key, const std::byte* value) {
+  if (bpf_map_update_elem(fd_.get(), key, value, BPF_NOEXIST) == 0) return true;
+  if (errno == EEXIST) return false;
+  return Error(WriteError(errno), "insert");
+}
+
 absl::StatusOr<bool> BpfMap::DeleteIf(const std::byte* key,
                                       absl::FunctionRef<bool(const std::byte* value)> over) {
   std::vector<std::byte> value(stride_);
@@ -167,10 +173,9 @@ absl::StatusOr<bool> BpfMap::DeleteIf(const std::byte* key,
     return Error(errno, "delete");
   }
   if (over(value.data())) return true;
-  // EEXIST: a program has written the row anew meanwhile, and knows better.
-  if (bpf_map_update_elem(fd_.get(), key, value.data(), BPF_NOEXIST) != 0 && errno != EEXIST) {
-    return Error(WriteError(errno), "put a row back");
-  }
+  // If there is one again, a program has written it meanwhile, and knows better.
+  const absl::StatusOr<bool> back = Insert(key, value.data());
+  if (!back.ok()) return back.status();
   return false;
 }
 

@@ -56,6 +56,7 @@ class BpfMap {
   // `count` keys and values back to back, of key_size and value_stride() each. As Table::Update.
   BatchResult Update(const std::byte* keys, const std::byte* values, std::size_t count);
   BatchResult Delete(const std::byte* keys, std::size_t count);
+  absl::StatusOr<bool> Insert(const std::byte* key, const std::byte* value);
   absl::StatusOr<bool> DeleteIf(const std::byte* key,
                                 absl::FunctionRef<bool(const std::byte* value)> over);
   // Calls `visit(key, value)` for each row, zero rows of arrays included.
@@ -126,6 +127,11 @@ class BpfTable final : public Table<K, V> {
 
   BatchResult Delete(std::span<const K> keys) override {
     return map_.Delete(reinterpret_cast<const std::byte*>(keys.data()), keys.size());
+  }
+
+  absl::StatusOr<bool> Insert(const K& key, const V& value) override {
+    return map_.Insert(reinterpret_cast<const std::byte*>(&key),
+                       reinterpret_cast<const std::byte*>(&value));
   }
 
   absl::StatusOr<bool> DeleteIf(const K& key, absl::FunctionRef<bool(const V&)> over) override {

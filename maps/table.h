@@ -45,6 +45,9 @@ class Table {
   // deleted: update them to zero. Errors: FAILED_PRECONDITION for an array, else as Update.
   virtual BatchResult Delete(std::span<const K> keys) = 0;
 
+  // Writes the row if there is none of `key`, and says whether it did. Errors: as Update.
+  virtual absl::StatusOr<bool> Insert(const K& key, const V& value) = 0;
+
   // Deletes the row of `key` if `over` says so, and says whether it did. The kernel has no such
   // call: the row is read and judged, taken out, judged again as it came out, and put back at once
   // if it has become another. A program may miss such a row for the time of two calls; it must find

@@ -62,8 +62,6 @@ absl::StatusOr<bool> ConntrackSweep::Step() {
     ++sweeps_;
   }
   running_ = {};
-  generations_.clear();
-  services_.clear();
   cursor_->Rewind();
   return ended;
 }
@@ -72,6 +70,9 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
   ASSIGN_OR_RETURN(const std::vector<FlowRow> rows, cursor_->Next());
   if (rows.empty()) return true;
   now_ticks_ = static_cast<std::uint32_t>(clock_.MonotonicNs() >> abi::SL_TICK_SHIFT);
+  // An id may be given to another within the time of a whole sweep.
+  generations_.clear();
+  services_.clear();
   std::set<abi::flow> judged;
   for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, judged));
   return false;
@@ -122,7 +123,15 @@ absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& judg
     if (!partner_row.has_value()) return absl::OkStatus();
     // The partner may not know of the end, and would stay for the timeout of a living flow.
     judged.insert(partner_row->first);
-    return ended ? End(*partner_row, idle).status() : absl::OkStatus();
+    if (!ended) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const bool partner_ended, End(*partner_row, idle));
+    if (partner_ended) return absl::OkStatus();
+    // It has just been used: the flow lives, and needs both.
+    RETURN_IF_ERROR(tables_.flows.Insert(key, entry).status());
+    --running_.deleted;
+    --deleted_total_;
+    if (IsV4(key.source)) --deleted_v4_;
+    return absl::OkStatus();
   }
   ++running_.rows[static_cast<std::size_t>(state)];
   const bool ending = state == FlowState::kTcpClosing || state == FlowState::kTcpReset;

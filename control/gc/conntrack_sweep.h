@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes flows that are over from sl_flows, and counts those that are not. The programs never
-// evict a flow: this is the only way that rows leave the table.
+// evict a flow: but for flows that start anew in place of one, or whose backend is gone, this is
+// the only way that rows leave the table.
 #pragma once
 
 #include <array>
@@ -94,7 +95,7 @@ class ConntrackSweep {
   std::uint64_t sweeps_ = 0;
   std::uint64_t deleted_total_ = 0;
   std::uint64_t deleted_v4_ = 0;
-  // What rows said during this sweep; few ids stand for many flows.
+  // What rows said during this step; few ids stand for many flows.
   std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> generations_;  // unset: gone
   std::unordered_map<std::uint32_t, bool> services_;                             // exists
 };

@@ -61,6 +61,15 @@ class FakeTable final : public Table<K, V> {
     return {absl::OkStatus(), keys.size()};
   }
 
+  absl::StatusOr<bool> Insert(const K& key, const V& value) override {
+    if (rows_.contains(key)) return false;
+    const Row row{key, value};
+    if (BatchResult written = Update(std::span(&row, 1)); !written.status.ok()) {
+      return written.status;
+    }
+    return true;
+  }
+
   absl::StatusOr<bool> DeleteIf(const K& key, absl::FunctionRef<bool(const V&)> over) override {
     const absl::StatusOr<std::optional<V>> row = Lookup(key);
     if (!row.ok()) return row.status();

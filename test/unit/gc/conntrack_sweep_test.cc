@@ -249,6 +249,23 @@ TEST_F(ConntrackSweepTest, AFlowInThePlaceOfAJudgedOneStays) {
   EXPECT_EQ(sweep_->deleted_v4(), 2u);
 }
 
+// The other row is used between the two deletes.
+TEST_F(ConntrackSweepTest, AFlowWhosePartnerIsUsedJustThenKeepsBothRows) {
+  Pair pair = MakePair(1000, IPPROTO_UDP);
+  pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 58;
+  Put(pair);
+  int rows = 0;
+  faults_.before_row = [&](const std::string&) {
+    if (++rows != 2) return absl::OkStatus();
+    for (auto& [key, entry] : flows_.rows()) entry.last_seen = kNow;
+    return absl::OkStatus();
+  };
+  SweepOnce();
+  EXPECT_THAT(flows_.rows(), SizeIs(2));
+  EXPECT_EQ(sweep_->counts().deleted, 0u);
+  EXPECT_EQ(sweep_->deleted_v4(), 0u);
+}
+
 TEST_F(ConntrackSweepTest, UdpThatLostItsOwnerGoesAlsoWhileItIsUsed) {
   Pair pair = MakePair(1000, IPPROTO_UDP);
   pair.forward.second.last_seen = pair.reply.second.last_seen = kNow - 3;
