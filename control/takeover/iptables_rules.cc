@@ -57,8 +57,20 @@ absl::Status Malformed(std::size_t number, absl::string_view line) {
       absl::StrCat("line ", number, " of what iptables-save printed: ", line));
 }
 
+// "# Table `nat' is incompatible, use 'nft' tool.": the name, else empty.
+std::string NameOfTableNotShown(absl::string_view line) {
+  if (!absl::ConsumePrefix(&line, "# Table `") || !absl::StrContains(line, "' is incompatible")) {
+    return "";
+  }
+  return std::string(line.substr(0, line.find('\'')));
+}
+
 absl::Status ParseLine(std::size_t number, absl::string_view line,
                        std::vector<IptablesTable>& tables) {
+  if (std::string name = NameOfTableNotShown(line); !name.empty()) {
+    tables.push_back({.name = std::move(name), .chains = {}, .rules = {}, .shown = false});
+    return absl::OkStatus();
+  }
   if (line.empty() || line[0] == '#' || line == "COMMIT") return absl::OkStatus();
   if (absl::ConsumePrefix(&line, "*")) {
     tables.push_back({.name = std::string(line), .chains = {}, .rules = {}});

@@ -25,6 +25,7 @@ struct IptablesTable {
   std::string name;
   std::map<std::string, bool, std::less<>> chains;  // name -> is it built in (has it a policy)?
   std::vector<IptablesRule> rules;
+  bool shown = true;  // else iptables-save said only that nft alone can show it
 };
 
 // Reads the output of iptables-save or ip6tables-save, of either variant.

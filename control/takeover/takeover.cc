@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -106,8 +107,28 @@ class Remover {
     }
     RETURN_IF_ERROR(tables);
     absl::Status first;
-    for (const IptablesTable& table : *tables) first.Update(RemoveFromTable(iptables, table.name));
+    for (const IptablesTable& table : *tables) {
+      first.Update(table.shown ? RemoveFromTable(iptables, table.name)
+                               : CheckTableNotShown(iptables, table.name));
+    }
     return first;
+  }
+
+  // Rules of nft's that iptables has no words for hide the whole table from it.
+  absl::Status CheckTableNotShown(const Iptables& iptables, const std::string& name) {
+    const char* family = iptables.program.starts_with("ip6") ? "ip6" : "ip";
+    ASSIGN_OR_RETURN(const std::string listed,
+                     Output(runner_, {"nft", "list", "table", family, name}));
+    for (const absl::string_view line : absl::StrSplit(listed, '\n')) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipWhitespace());
+      if (words.size() < 2 || absl::StripAsciiWhitespace(words[0]) != "chain") continue;
+      if (!IsKubeProxyChain(name, words[1])) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          "table ", name, ": not changed, it holds rules that iptables cannot show, and chain ",
+          words[1], "; take kube-proxy's chains out by nft (`nft list table ", family, " ", name,
+          "`)"));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status RemoveFromTable(const Iptables& iptables, const std::string& name) {
@@ -175,8 +196,12 @@ class Remover {
     const absl::StatusOr<std::string> saved = Output(runner_, {"ipvsadm", "-S", "-n"});
     if (absl::IsNotFound(saved.status()) && !devices.has_device) return absl::OkStatus();
     RETURN_IF_ERROR(saved);
+    // Without its device kube-proxy was never in ipvs mode here, and a virtual server at a port of
+    // the NodePort range is somebody else's. The device goes last, and only when all the rest has
+    // gone: a run that failed finds it again.
     const IpvsRemoval removal =
-        PlanIpvsRemoval(*saved, devices.on_its_device, devices.on_other_devices);
+        PlanIpvsRemoval(*saved, devices.on_its_device,
+                        devices.has_device ? devices.on_other_devices : std::set<IpAddress>());
     absl::Status first;
     std::size_t gone = 0;
     for (const std::vector<std::string>& command : removal.commands) {
