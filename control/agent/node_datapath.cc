@@ -59,7 +59,6 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
   RETURN_IF_ERROR(node->Load());
   RETURN_IF_ERROR(node->WriteMeta(clock));
   RETURN_IF_ERROR(node->ReservePorts());
-  node->ServeSockets();
   NodeDatapath* self = node.get();
   ASSIGN_OR_RETURN(node->drops_, DropEvents::Start(loop, node->maps_->events_fd(),
                                                    [self](const abi::drop_event& event) {
@@ -160,6 +159,7 @@ absl::Status NodeDatapath::ReservePorts() {
 
 absl::Status NodeDatapath::Start(std::function<void()> on_addresses) {
   on_addresses_ = std::move(on_addresses);
+  ServeSockets();
   RETURN_IF_ERROR(monitor_->Start([this] { OnNetworkChange(); }));
   CheckForwarding();  // which families matter is known now
   return absl::OkStatus();

@@ -23,8 +23,8 @@ absl::StatusOr<std::uint64_t> OwnNetnsCookie();
 // sockets of the namespace `netns_cookie`. Links that are pinned get the new programs in one step
 // each, so that no call meets a moment without; those at another cgroup are made anew.
 // Errors: INVALID_ARGUMENT when `cgroup` is none; NOT_FOUND when the maps are not pinned;
-// FAILED_PRECONDITION when the kernel refuses a program; else as errno says. Nothing new
-// stays attached then.
+// FAILED_PRECONDITION when the kernel refuses a program; else as errno says. Links that the call
+// made are gone then; those from before go on serving, with the old or the new programs.
 absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
                                   std::uint64_t netns_cookie);
 

@@ -367,6 +367,7 @@ void PlanBuilder::FinishDeletes() {
 // What leaves a service while another has the endpoint stays for the connections that it carries,
 // as does what has stayed so before; it goes with the last.
 void PlanBuilder::FinishBackends() {
+  const absl::flat_hash_set<std::uint32_t> gone(clear_names_.ids.begin(), clear_names_.ids.end());
   for (std::uint32_t id : actual_.orphans()) {
     if (!kept_orphans_.contains(id)) leaving_backends_.insert(id);
   }
@@ -388,8 +389,11 @@ void PlanBuilder::FinishBackends() {
       continue;
     }
     constexpr __u8 kOrphan = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_ORPHAN;
-    if (row.flags == kOrphan) continue;
+    const bool owner_gone = gone.contains(row.service_id);
+    if (row.flags == kOrphan && !owner_gone) continue;
     row.flags = kOrphan;
+    // The id will be another's, who must not take this for its own.
+    if (owner_gone) row.service_id = 0;
     settle_backends_.rows.emplace_back(id, row);
   }
 }

@@ -135,6 +135,7 @@ TEST(PlannerTest, ServiceThatTakesOverFromAnotherInOnePlanKeepsItsConnections) {
                                               {next.name, &next}};
   state.Apply(PlanUpdate(state, changes, {.now_ns = kNow}).plan);
   EXPECT_EQ(state.Backend(1).flags, abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_ORPHAN);
+  EXPECT_EQ(state.Backend(1).service_id, 0u) << "the id will be another's";
   EXPECT_EQ(state.Backend(2).flags, 0) << "no service has it any more";
   EXPECT_THAT(state.KeysOf(state.ServiceId(next.name)), SizeIs(1));
 }
