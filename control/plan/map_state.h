@@ -59,8 +59,8 @@ class MapState {
   MapState& operator=(MapState&&) = default;
 
   // Whatever the rows say is taken as it is, also where it makes no sense: what is of no use to
-  // the planner is left for it to delete. Ids and slots that are free count as freed at
-  // `read_at_ns`, since nobody knows when they were.
+  // the planner is left for it to delete. Backend ids that are free count as freed at `read_at_ns`,
+  // since nobody knows when they were; free slots and service ids may be used at once.
   static MapState FromRows(const MapLimits& limits, MapRows rows, std::uint64_t read_at_ns);
 
   // Follows the first `landed` rows of `step`.
