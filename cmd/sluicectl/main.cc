@@ -27,7 +27,8 @@ constexpr char kFooter[] =
     "  2  bad input; status: no agent runs\n"
     "  3  could not be done: no pinned maps, no permission, an error of the kernel's\n"
     "\n"
-    "All but sync works from the pinned maps alone when no agent runs, and says so on stderr.";
+    "All but probe and sync work from the pinned maps alone when no agent runs, and says so on "
+    "stderr.";
 
 const std::map<std::string, OutputFormat> kFormats = {
     {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
@@ -67,6 +68,7 @@ class CommandLine {
         ->check(CLI::IsMember(kFormats))
         ->capture_default_str();
     AddReports();
+    AddProbe();
     AddSync();
     AddService();
     AddConntrack();
@@ -101,6 +103,16 @@ class CommandLine {
     Add(app_, "drops", "what was dropped or rejected, by reason and service", &RunDrops);
     Add(app_, "maps", "how full each map is", &RunMaps);
     Add(app_, "interfaces", "where the programs are attached", &RunInterfaces);
+  }
+
+  // Asks the agent itself. The port of /healthz may be another proxy's while one takes its place.
+  void AddProbe() {
+    CLI::App* probe =
+        app_.add_subcommand("probe", "for probes of a container")->require_subcommand(1);
+    Add(*probe, "live", "fails when only a restart may help",
+        [](const Session& session) { return RunProbe(session, false); });
+    Add(*probe, "ready", "fails until what the source says has been in the maps",
+        [](const Session& session) { return RunProbe(session, true); });
   }
 
   void AddSync() {

@@ -32,8 +32,10 @@
 namespace sluice {
 namespace {
 
+constexpr char kHealthzFlag[] = "--healthz-bind-address";
+constexpr char kMetricsFlag[] = "--metrics-bind-address";
 constexpr absl::Duration kSweepInterval = absl::Seconds(5);
-constexpr absl::Duration kCheckInterval = absl::Seconds(10);  // listeners
+constexpr absl::Duration kCheckInterval = absl::Seconds(10);  // listeners, the metrics' port
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
 constexpr absl::Duration kShadowDelay = absl::Milliseconds(100);
 
@@ -180,18 +182,22 @@ absl::Status Agent::Start() {
 }
 
 absl::Status Agent::Serve() {
-  const std::string pins = PinFolder(options_.bpffs);
-  ASSIGN_OR_RETURN(local_, ServeLocal(options_.state_dir, pins, *this));
+  ASSIGN_OR_RETURN(local_, ServeLocal(options_.state_dir, PinFolder(options_.bpffs), *this));
   RETURN_IF_ERROR(ServeHealth());
-  if (options_.metrics_address.empty()) return absl::OkStatus();
+  return TryMetrics();
+}
+
+absl::Status Agent::TryMetrics() {
+  if (options_.metrics_address.empty() || metrics_ != nullptr) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<HttpServer>> metrics =
       ServeMetrics({.address = options_.metrics_address,
-                    .pin_folder = pins,
+                    .pin_folder = PinFolder(options_.bpffs),
                     .configz = options_.configz,
                     .backend_series = options_.metrics_backends},
                    *this);
-  if (!metrics.ok()) return ServeFailed("--metrics-bind-address", metrics.status());
+  if (!metrics.ok()) return ServeFailed(kMetricsFlag, metrics.status());
   metrics_ = *std::move(metrics);
+  OnServed(kMetricsFlag);
   return absl::OkStatus();
 }
 
@@ -215,7 +221,7 @@ absl::Status Agent::ServeHealth() {
     if (bind.ok()) {
       listening = health_->ListenProxy(bind->host, static_cast<std::uint16_t>(bind->port));
     }
-    if (!listening.ok()) RETURN_IF_ERROR(ServeFailed("--healthz-bind-address", listening));
+    if (!listening.ok()) RETURN_IF_ERROR(ServeFailed(kHealthzFlag, listening));
   }
   health_->Start();
   OnHealthTimer();
@@ -225,9 +231,17 @@ absl::Status Agent::ServeHealth() {
 absl::Status Agent::ServeFailed(const char* flag, const absl::Status& status) {
   const absl::Status failed = Annotate(status, flag);
   if (options_.bind_address_hard_fail || absl::IsInvalidArgument(failed)) return failed;
-  serve_problems_.emplace_back(failed.message());
-  notice_(Severity::kError, serve_problems_.back());
+  std::string& problem = serve_problems_[flag];
+  const bool again = problem == failed.message();
+  problem = std::string(failed.message());
+  if (!again) notice_(Severity::kError, problem);
   return absl::OkStatus();
+}
+
+void Agent::OnServed(const char* flag) {
+  if (serve_problems_.erase(flag) > 0) {
+    notice_(Severity::kInfo, absl::StrCat(flag, ": the port is free now, and served"));
+  }
 }
 
 void Agent::OnHealthTimer() {
@@ -238,13 +252,21 @@ void Agent::OnHealthTimer() {
 
 void Agent::SayHealth() {
   if (health_ == nullptr) return;
+  ProxyHealth proxy = Health();
+  proxy.degraded = Degraded();
+  health_->SetProxy(std::move(proxy));
+}
+
+ProxyHealth Agent::Health() const {
   ProxyHealth proxy;
   proxy.synced = IsSynced();
   proxy.last_applied = last_applied_;
-  proxy.waiting_since = waiting_since_;
+  if (waiting_since_ns_ != 0) {
+    proxy.waiting =
+        absl::Nanoseconds(static_cast<std::int64_t>(clock_.MonotonicNs() - waiting_since_ns_));
+  }
   proxy.node_eligible = NodeIsEligible();
-  proxy.degraded = Degraded();
-  health_->SetProxy(std::move(proxy));
+  return proxy;
 }
 
 void Agent::SayServiceHealth() {
@@ -257,6 +279,11 @@ void Agent::SayServiceHealth() {
 
 void Agent::OnHealthPort(const ObjectName& service, std::uint16_t port,
                          const absl::Status& status) {
+  if (service.name.empty()) {  // the proxy's own
+    if (status.ok()) return OnServed(kHealthzFlag);
+    // With --bind-address-hard-fail the agent has ended before a port is tried again.
+    return ServeFailed(kHealthzFlag, status).IgnoreError();
+  }
   health_port_problems_.erase(service);
   if (status.ok()) return;
   const std::string note = absl::StrCat("node ", options_.node_name,
@@ -354,9 +381,9 @@ void Agent::TrackWaiting() {
   const bool waiting = IsSynced() && reconciler_->handled_generation() < source_->Generation();
   if (!waiting) {
     if (IsSynced()) last_applied_ = clock_.Now();
-    waiting_since_ = absl::InfiniteFuture();
-  } else if (waiting_since_ == absl::InfiniteFuture()) {
-    waiting_since_ = clock_.Now();
+    waiting_since_ns_ = 0;
+  } else if (waiting_since_ns_ == 0) {
+    waiting_since_ns_ = clock_.MonotonicNs();
   }
 }
 
@@ -411,6 +438,8 @@ void Agent::FindShadowedPorts() {
 void Agent::OnCheckTimer() {
   CheckListeners();
   TrackWaiting();
+  // Another proxy's, whose place this one takes. What would end a start is said, and goes on here.
+  TryMetrics().IgnoreError();
   check_timer_ = loop_.RunAfter(kCheckInterval, [this] { OnCheckTimer(); });
 }
 

@@ -75,6 +75,7 @@ class Agent final : public AgentView {
   absl::Status CreateKubeSource(const KubeOptions& kube);
   absl::Status Serve();
   absl::Status ServeHealth();
+  absl::Status TryMetrics();
   // A port in use is no reason to leave the node without services, unless that is asked for.
   absl::Status ServeFailed(const char* flag, const absl::Status& failed);
   NodeConfig MakeNodeConfig(const model::Node* own_node);
@@ -85,6 +86,7 @@ class Agent final : public AgentView {
   void SayHealth();
   void SayServiceHealth();
   void OnHealthPort(const ObjectName& service, std::uint16_t port, const absl::Status& status);
+  void OnServed(const char* flag);
   void Tell(const ClusterEvent& event);
   void ReportNewProblems();
   void CheckListeners();
@@ -92,6 +94,7 @@ class Agent final : public AgentView {
   void OnCheckTimer();
   void SweepStep();
   void TrackWaiting();
+  ProxyHealth Health() const;
   std::vector<std::string> Degraded() const;
   Snapshot BuildSnapshot(SnapshotParts parts) const;
   std::vector<DropSample> NameDrops() const;
@@ -131,8 +134,8 @@ class Agent final : public AgentView {
   std::map<ObjectName, std::string> health_port_problems_;
   std::set<std::string> reported_;  // problems and conflicts that have been logged
   absl::Time last_applied_ = absl::InfinitePast();
-  absl::Time waiting_since_ = absl::InfiniteFuture();
-  std::vector<std::string> serve_problems_;
+  std::uint64_t waiting_since_ns_ = 0;                 // 0: no change waits
+  std::map<std::string, std::string> serve_problems_;  // by flag
   std::list<PendingSync> pending_syncs_;
   EventLoop::TimerId check_timer_ = 0;
   EventLoop::TimerId sweep_timer_ = 0;

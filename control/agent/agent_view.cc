@@ -31,7 +31,7 @@ bool Agent::NodeIsEligible() const {
 std::vector<std::string> Agent::Degraded() const {
   std::vector<std::string> degraded = node_->Degraded();
   for (std::string& reason : reconciler_->degraded()) degraded.push_back(std::move(reason));
-  degraded.insert(degraded.end(), serve_problems_.begin(), serve_problems_.end());
+  for (const auto& [flag, problem] : serve_problems_) degraded.push_back(problem);
   for (const auto& [service, problem] : health_port_problems_) degraded.push_back(problem);
   for (const StreamStatus& stream : source_->Status().streams) {
     if (stream.failing_since == absl::InfiniteFuture()) continue;
@@ -52,10 +52,10 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.started_at = started_at_;
   snapshot.taken_at = clock_.Now();
   snapshot.synced = IsSynced();
+  snapshot.alive = IsAlive(Health());
   snapshot.source_generation = source_->Generation();
   snapshot.applied_generation = reconciler_->applied_generation();
   snapshot.last_applied = last_applied_;
-  snapshot.waiting_since = waiting_since_;
   snapshot.node_eligible = NodeIsEligible();
   snapshot.degraded = Degraded();
   snapshot.source = source_->Status();

@@ -51,6 +51,19 @@ void AnswerSync(AgentView& view, const httplib::Request& request, httplib::Respo
   response.set_content("{}", kJson);
 }
 
+// For probes of this agent and no other's: who else holds a port, answers there.
+void AnswerProbe(AgentView& view, bool ready, httplib::Response& response) {
+  const auto snapshot = view.TakeSnapshot({});
+  if (!snapshot.ok()) return Fail(response, snapshot.status());
+  if (!(*snapshot)->alive) {
+    return Fail(response, absl::UnavailableError("a change has been waiting for too long"));
+  }
+  if (ready && !(*snapshot)->synced) {
+    return Fail(response, absl::UnavailableError("what the source says is not in the maps yet"));
+  }
+  response.set_content("{}", kJson);
+}
+
 void AnswerMetrics(const MetricsEndpointOptions& options, AgentView& view,
                    httplib::Response& response) {
   const auto snapshot = view.TakeSnapshot({.metrics = true});
@@ -81,6 +94,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> ServeLocal(const std::string& state_
           if (!snapshot.ok()) return Fail(response, snapshot.status());
           response.set_content(DropsJson(**snapshot), kJson);
         });
+        for (const bool ready : {false, true}) {
+          server.Get(ready ? "/v1/ready" : "/v1/live",
+                     [&view, ready](const httplib::Request&, httplib::Response& response) {
+                       AnswerProbe(view, ready, response);
+                     });
+        }
         // Before the library reads the body: it refuses a POST that has none and does not say
         // so, as `curl -X POST` sends it.
         server.set_pre_routing_handler(

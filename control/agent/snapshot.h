@@ -53,11 +53,10 @@ struct Snapshot {
   absl::Time started_at;
   absl::Time taken_at;
   bool synced = false;  // the source has said everything once, and it is in the maps
+  bool alive = true;    // as IsAlive
   std::uint64_t source_generation = 0;
   std::uint64_t applied_generation = 0;
   absl::Time last_applied = absl::InfinitePast();
-  // When the oldest change came that is not in the maps yet; InfiniteFuture: none is waiting.
-  absl::Time waiting_since = absl::InfiniteFuture();
   bool node_eligible = true;  // the Node object is not about to be removed
   std::vector<std::string> degraded;
   SourceStatus source;

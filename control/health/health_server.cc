@@ -79,9 +79,16 @@ void HealthServer::Start() {
 
 absl::Status HealthServer::ListenProxy(const std::string& host, std::uint16_t port) {
   const std::string key = ProxyKey(host, port);
-  ASSIGN_OR_RETURN(UniqueFd listener, OpenOrInherit(key, host, port));
+  absl::StatusOr<UniqueFd> listener = OpenOrInherit(key, host, port);
+  if (absl::IsInvalidArgument(listener.status())) return listener.status();
+  wanted_[key] = {{}, host, {port, {}}};
+  if (!listener.ok()) {
+    // Another proxy's, most likely, that this one is to follow: a node must not stay without it.
+    failures_[key] = {{}, port, std::string(listener.status().message())};
+    return listener.status();
+  }
   Port& opened = ports_[key];
-  opened.listener = std::move(listener);
+  opened.listener = *std::move(listener);
   if (serving_) Serve(opened);
   return absl::OkStatus();
 }
@@ -99,7 +106,7 @@ void HealthServer::SetProxy(ProxyHealth proxy) {
 void HealthServer::SetServices(std::vector<IpAddress> addresses,
                                std::map<ObjectName, ServiceHealth> services) {
   loop_->Post([this, addresses = std::move(addresses), services = std::move(services)] {
-    wanted_.clear();
+    std::erase_if(wanted_, [](const auto& one) { return !one.second.service.name.empty(); });
     for (const auto& [name, health] : services) {
       if (addresses.empty()) wanted_[ServiceKey(name, "::", health.port)] = {name, "::", health};
       for (const IpAddress& address : addresses) {
@@ -154,7 +161,7 @@ void HealthServer::DropFailures() {
 void HealthServer::OpenWanted() {
   std::vector<std::string> gone;
   for (const auto& [key, port] : ports_) {
-    if (!port.service.name.empty() && !wanted_.contains(key)) gone.push_back(key);
+    if (!wanted_.contains(key)) gone.push_back(key);
   }
   for (const std::string& key : gone) Close(key);
   DropFailures();
@@ -221,7 +228,7 @@ HealthAnswer HealthServer::Answer(const Port& port, const HealthQuestion& questi
   const absl::Time now = clock_.Now();
   if (!port.service.name.empty()) {
     return ServiceAnswer(port.service.name_space, port.service.name, port.local.For(question.v4),
-                         IsHealthy(proxy, now));
+                         IsHealthy(proxy));
   }
   if (question.path == kHealthz) return ProxyAnswer(proxy, now, true);
   if (question.path == kLivez) return ProxyAnswer(proxy, now, false);

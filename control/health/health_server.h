@@ -49,7 +49,7 @@ struct HealthServerOptions {
   bool start_keeper = false;  // start one when there is none: this program must know how to be it
   // How long the proxy counts as healthy without a word of its loop.
   absl::Duration loop_silence = absl::Seconds(6);
-  absl::Duration open_retry = absl::Seconds(5);  // of Services' ports that are in use
+  absl::Duration open_retry = absl::Seconds(5);  // of ports that are in use
   // Between looks at the keeper and at ports that could not be opened.
   absl::Duration tick = absl::Seconds(1);
 };
@@ -58,7 +58,8 @@ struct HealthServerOptions {
 class HealthServer {
  public:
   // A Service's port could not be opened, told once for each reason; or was opened after all
-  // or is no longer asked for (`status` OK). Called on the server's thread.
+  // or is no longer asked for (`status` OK). The proxy's own has no name, and its first failure is
+  // told by ListenProxy alone. Called on the server's thread.
   using PortSink = std::function<void(const ObjectName& service, std::uint16_t port,
                                       const absl::Status& status)>;
   // For people. Called on the server's thread.
@@ -73,7 +74,7 @@ class HealthServer {
   ~HealthServer();
 
   // Opens the socket of /healthz and /livez. Before Start(), on the thread that calls it. Errors:
-  // as ListenSocket.
+  // as ListenSocket; a port that cannot be opened is tried again then, as Services' are.
   absl::Status ListenProxy(const std::string& host, std::uint16_t port);
   // Starts the thread. To be called once.
   void Start();
@@ -140,7 +141,7 @@ class HealthServer {
   ProxyHealth proxy_;
   std::uint64_t proxy_said_ns_ = 0;
   std::map<std::string, Port> ports_;          // by key
-  std::map<std::string, Wanted> wanted_;       // Services' ports, by key
+  std::map<std::string, Wanted> wanted_;       // the proxy's and Services' ports, by key
   std::map<std::string, Failure> failures_;    // of wanted ports, by key
   std::map<std::string, UniqueFd> inherited_;  // that nobody has asked for yet
   bool serving_ = true;                        // else a keeper answers for an earlier agent

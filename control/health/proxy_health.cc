@@ -11,6 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr char kGoZeroTime[] = "0001-01-01T00:00:00Z";  // who reads it parses a Go time
 constexpr absl::Duration kLongestWait = absl::Seconds(60);
 // A message to the keeper (64 KiB) holds four such answers, as JSON in JSON: where a quote was,
 // four bytes are then.
@@ -48,21 +49,20 @@ HealthAnswer Answer(bool good, const Json& json) {
 
 }  // namespace
 
-bool IsAlive(const ProxyHealth& proxy, absl::Time now) {
-  return proxy.loop_answers && now - proxy.waiting_since <= kLongestWait;
+bool IsAlive(const ProxyHealth& proxy) {
+  return proxy.loop_answers && proxy.waiting <= kLongestWait;
 }
 
-bool IsHealthy(const ProxyHealth& proxy, absl::Time now) {
-  return proxy.synced && IsAlive(proxy, now);
-}
+bool IsHealthy(const ProxyHealth& proxy) { return proxy.synced && IsAlive(proxy); }
 
 HealthAnswer ProxyAnswer(const ProxyHealth& proxy, absl::Time now, bool with_node) {
-  const bool healthy = with_node ? IsHealthy(proxy, now) : IsAlive(proxy, now);
+  const bool healthy = with_node ? IsHealthy(proxy) : IsAlive(proxy);
   const bool good = healthy && (!with_node || proxy.node_eligible);
   // As kube-proxy: the time of the last sync only where it matters, else that all is well now.
   std::string updated = TimeText(now);
   if (!good) {
-    updated = proxy.last_applied == absl::InfinitePast() ? "" : TimeText(proxy.last_applied);
+    updated =
+        proxy.last_applied == absl::InfinitePast() ? kGoZeroTime : TimeText(proxy.last_applied);
   }
   Json json;
   json["lastUpdated"] = updated;

@@ -16,8 +16,8 @@ namespace sluice {
 struct ProxyHealth {
   bool synced = false;  // what the source said has been in the maps once
   absl::Time last_applied = absl::InfinitePast();
-  // When the oldest change came that is not in the maps yet; InfiniteFuture: none is waiting.
-  absl::Time waiting_since = absl::InfiniteFuture();
+  // How long the oldest change has waited that is not in the maps yet; zero: none waits.
+  absl::Duration waiting;
   bool node_eligible = true;  // the Node object is not about to be removed
   bool loop_answers = true;   // the loop has been heard of lately
   std::vector<std::string> degraded;
@@ -25,10 +25,10 @@ struct ProxyHealth {
 
 // Whether a restart would help nothing: the loop runs, and no change has waited longer than
 // kube-proxy allows (two sync periods of 30 s). Also while it starts, however long that takes.
-bool IsAlive(const ProxyHealth& proxy, absl::Time now);
+bool IsAlive(const ProxyHealth& proxy);
 
 // Whether the proxy does its work: alive, and synced once.
-bool IsHealthy(const ProxyHealth& proxy, absl::Time now);
+bool IsHealthy(const ProxyHealth& proxy);
 
 // Of /healthz, which needs a healthy proxy and an eligible node, and of /livez (`with_node` false),
 // which needs one that is alive; with our own field `degraded`: at most 20 lines and 3 KiB.

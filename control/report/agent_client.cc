@@ -100,6 +100,10 @@ absl::StatusOr<std::vector<AgentDrop>> AgentClient::Drops() const {
   return body.ok() ? ParseAgentDrops(*body) : body.status();
 }
 
+absl::Status AgentClient::Probe(bool ready) const {
+  return Get(ready ? "/v1/ready" : "/v1/live").status();
+}
+
 absl::Status AgentClient::SyncOnce(absl::Duration timeout) const {
   if (absl::Status status = CheckSocket(); !status.ok()) return status;
   httplib::Client client = MakeClient(socket_path_, timeout + kAnswerMargin);

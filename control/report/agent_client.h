@@ -24,6 +24,10 @@ class AgentClient {
   absl::StatusOr<AgentSnapshot> Snapshot() const;
   absl::StatusOr<std::vector<AgentDrop>> Drops() const;
 
+  // OK when the agent is alive, and with `ready` also once in sync. Errors: INTERNAL with its words
+  // when it is not.
+  absl::Status Probe(bool ready) const;
+
   // Returns when all that the source says now is in the maps. Keeps trying while no agent listens
   // yet. Errors: DEADLINE_EXCEEDED after `timeout`, saying what it was waiting for; else as above,
   // without UNAVAILABLE.

@@ -126,6 +126,11 @@ int RunStatus(const Session& session, const Clock& clock) {
   return static_cast<int>(HealthOf(report));
 }
 
+int RunProbe(const Session& session, bool ready) {
+  const absl::Status status = session.agent().Probe(ready);
+  return status.ok() ? kExitOk : Fail(session, status);
+}
+
 int RunSync(const Session& session, absl::Duration timeout) {
   const absl::Status status = session.agent().Sync(timeout);
   if (status.ok()) return kExitOk;

@@ -29,6 +29,8 @@ struct FlowArguments {
 };
 
 int RunStatus(const Session& session, const Clock& clock);
+// For probes of a container: whether the agent is alive, or ready.
+int RunProbe(const Session& session, bool ready);
 int RunSync(const Session& session, absl::Duration timeout);
 int RunServiceList(const Session& session);
 // `service`: NS/NAME or NS/NAME:PORT.

@@ -203,13 +203,13 @@ def configuration_is_where_it_is_read(deployment):
 
 
 @rule
-def probes_ask_the_port_that_is_served(deployment):
-    config = yaml.safe_load(deployment.config_map()["data"]["config.conf"])
-    port = int(config["healthzBindAddress"].rpartition(":")[2])
-    for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"),
-                        ("readinessProbe", "/healthz")):
-        if sluiced_of(deployment).get(probe, {}).get("httpGet") != {"path": path, "port": port}:
-            yield f"{probe} does not ask {path} on port {port}"
+def probes_ask_sluiced_itself(deployment):
+    # Not the port of /healthz: that is kube-proxy's until it goes.
+    for probe, what in (("startupProbe", "live"), ("livenessProbe", "live"),
+                        ("readinessProbe", "ready")):
+        wanted = {"command": ["sluicectl", "probe", what]}
+        if sluiced_of(deployment).get(probe, {}).get("exec") != wanted:
+            yield f"{probe} does not ask by sluicectl probe {what}"
 
 
 @rule

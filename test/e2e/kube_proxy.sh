@@ -141,3 +141,41 @@ rejects_proxy_that_runs() {
   cluster_kill kube-proxy
   expect_rules 'while a kube-proxy runs' "$before"
 }
+
+# The servers of a kube-proxy on node-a: port 10256 and 10249, which it holds until it ends.
+kube_proxy_serves() {
+  rm -f "$CLUSTER_DIR/kube-proxy-ports.log"  # of one before
+  cluster_spawn kube-proxy-ports node-a python3 -u -c '
+import http.server, threading, time
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"kube-proxy")
+    def log_message(self, *_):
+        pass
+def serve(*address):
+    # The keeper of an agent that ended holds the port for ten seconds.
+    for _ in range(200):
+        try:
+            server = http.server.ThreadingHTTPServer(address, Answer)
+            return threading.Thread(target=server.serve_forever).start()
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"{address} is in use")
+serve("0.0.0.0", 10256)
+serve("127.0.0.1", 10249)
+print("serves")'
+  cluster_await_log kube-proxy-ports '^serves' || fail 'kube-proxy serves nothing'
+}
+
+# who_answers <port/path>: kube-proxy, sluice or nobody.
+who_answers() {
+  local said
+  said=$(cluster_in node-a curl -sf -m 5 "http://127.0.0.1:$1") || { echo nobody && return; }
+  [[ $said == kube-proxy ]] && echo kube-proxy || echo sluice
+}
+
+sluice_answers() {
+  [[ $(who_answers "$1") == sluice ]]
+}

@@ -65,6 +65,7 @@ for mode in iptables-legacy nftables; do
   load_start out client "$node4:30080" "[$node6]:30080" --concurrency 2
 
   step "$mode: sluice beside it"
+  kube_proxy_serves
   cluster_agent node-a "$MANIFESTS" --service-cidr 10.96.0.0/16,fd00:10:96::/112 \
     --socket-lb host --cgroup "$CLUSTER_CGROUP"
   load_some_more pod out
@@ -74,6 +75,21 @@ for mode in iptables-legacy nftables; do
   hold_all "sluice$n"
   hold "host-sluice$n" node-a "$WEB4:80"
   ask_all "sluice$n" 'opened through sluice' '^answer' "${TCP_KINDS[@]}" "${UDP_KINDS[@]}"
+
+  step "$mode: kube-proxy ends, and its ports are sluice's"
+  for port in 10256/healthz 10249/metrics; do
+    expect_equal "who answers on $port" "$(who_answers $port)" kube-proxy
+  done
+  expect_match 'both are said' \
+    "$(cluster_ctl node-a -o json status | json '" ".join(d["degraded"])')" \
+    '--healthz-bind-address: .*--metrics-bind-address: '
+  cluster_ctl node-a probe ready || fail 'sluiced itself is ready'
+  cluster_kill kube-proxy-ports
+  for port in 10256/healthz 10249/metrics; do
+    eventually "sluice answers on $port" sluice_answers $port
+  done
+  expect_equal 'what is degraded then' \
+    "$(cluster_ctl node-a -o json status | json '" ".join(d["degraded"])')" ''
 
   step "$mode: kube-proxy's rules go"
   rejects_proxy_that_runs

@@ -22,17 +22,17 @@ ProxyHealth Healthy() {
 
 TEST(IsHealthyTest, NeedsASyncAndNothingThatWaitsForLong) {
   ProxyHealth proxy = Healthy();
-  EXPECT_TRUE(IsHealthy(proxy, kNow));
-  proxy.waiting_since = kNow - absl::Seconds(60);
-  EXPECT_TRUE(IsHealthy(proxy, kNow));
-  proxy.waiting_since = kNow - absl::Seconds(61);
-  EXPECT_FALSE(IsHealthy(proxy, kNow));
+  EXPECT_TRUE(IsHealthy(proxy));
+  proxy.waiting = absl::Seconds(60);
+  EXPECT_TRUE(IsHealthy(proxy));
+  proxy.waiting = absl::Seconds(61);
+  EXPECT_FALSE(IsHealthy(proxy));
   proxy = Healthy();
   proxy.synced = false;
-  EXPECT_FALSE(IsHealthy(proxy, kNow));
+  EXPECT_FALSE(IsHealthy(proxy));
   proxy = Healthy();
   proxy.loop_answers = false;
-  EXPECT_FALSE(IsHealthy(proxy, kNow));
+  EXPECT_FALSE(IsHealthy(proxy));
 }
 
 TEST(ProxyAnswerTest, IsKubeProxys) {
@@ -74,14 +74,16 @@ TEST(ProxyAnswerTest, NamesWhatIsDegradedUpToTwentyLines) {
 
 TEST(ProxyAnswerTest, AProxyThatStartsIsAliveAndNotHealthy) {
   ProxyHealth proxy;
-  EXPECT_EQ(ProxyAnswer(proxy, kNow, true).code, 503);
+  const HealthAnswer healthz = ProxyAnswer(proxy, kNow, true);
+  EXPECT_EQ(healthz.code, 503);
+  EXPECT_EQ(Json::parse(healthz.body)["lastUpdated"], "0001-01-01T00:00:00Z");  // Go's zero time
   const HealthAnswer alive = ProxyAnswer(proxy, kNow, false);
   EXPECT_EQ(alive.code, 200);
   EXPECT_EQ(Json::parse(alive.body)["healthy"], true);
   proxy.loop_answers = false;
   EXPECT_EQ(ProxyAnswer(proxy, kNow, false).code, 503);
   proxy.loop_answers = true;
-  proxy.waiting_since = kNow - absl::Seconds(61);
+  proxy.waiting = absl::Seconds(61);
   EXPECT_EQ(ProxyAnswer(proxy, kNow, false).code, 503);
 }
 

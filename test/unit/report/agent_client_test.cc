@@ -102,5 +102,18 @@ TEST(AgentClientTest, SyncWaitsForAnAgentThatComesUp) {
   EXPECT_THAT(status, IsOk());
 }
 
+TEST(AgentClientTest, AProbeTellsLiveFromReady) {
+  const testing::ScratchFolder folder;
+  FakeAgent agent(folder.path());
+  agent.Answer("/v1/live", 200, "{}");
+  agent.Answer("/v1/ready", 503, "not in the maps yet");
+  const AgentClient client(folder.path());
+  EXPECT_THAT(client.Probe(false), StatusIs(absl::StatusCode::kUnavailable));
+  agent.Start();
+  EXPECT_THAT(client.Probe(false), IsOk());
+  EXPECT_THAT(client.Probe(true),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("not in the maps yet")));
+}
+
 }  // namespace
 }  // namespace sluice::report
