@@ -111,7 +111,8 @@ absl::Duration KubeReflector::SilenceLimit() const {
 
 void KubeReflector::OnHead(std::string_view content_type) {
   status_.connected = true;
-  answered_at_ = status_.last_heard = clock_.Now();
+  answered_ns_ = last_heard_ns_ = clock_.MonotonicNs();
+  status_.last_heard = clock_.Now();
   const AnswerForm form = phase_ == Phase::kPages ? AnswerForm::kList : AnswerForm::kWatch;
   auto decoder = MakeDecoder(content_type, form, kind_.kind, *object_, *this);
   decoder_status_ = decoder.status();
@@ -121,6 +122,7 @@ void KubeReflector::OnHead(std::string_view content_type) {
 }
 
 absl::Status KubeReflector::OnBody(std::string_view bytes) {
+  last_heard_ns_ = clock_.MonotonicNs();
   status_.last_heard = clock_.Now();
   RETURN_IF_ERROR(decoder_status_);
   const absl::Status added = decoder_->Add(bytes);
@@ -244,7 +246,7 @@ void KubeReflector::FinishList(const std::string& version) {
   ++status_.lists;
   status_.synced = true;
   status_.absent = false;
-  answered_at_ = clock_.Now();  // the watch begins
+  answered_ns_ = clock_.MonotonicNs();  // the watch begins
   Recover(Cure::kList);
 }
 
@@ -289,7 +291,10 @@ void KubeReflector::EndWell() {
   }
 }
 
-bool KubeReflector::WasStable() const { return clock_.Now() - answered_at_ >= options_.stable; }
+bool KubeReflector::WasStable() const {
+  const auto lived = static_cast<std::int64_t>(clock_.MonotonicNs() - answered_ns_);
+  return absl::Nanoseconds(lived) >= options_.stable;
+}
 
 // Whether the failure only says what this server cannot do, or no longer has: then there is another
 // way to go on.

@@ -87,6 +87,8 @@ class KubeReflector final : public AnswerSink {
   // Nothing came for SilenceLimit(), and the request was cancelled.
   void OnSilence();
   absl::Duration SilenceLimit() const;
+  // As Clock::MonotonicNs(): the wall clock may be set while a watch is silent.
+  std::uint64_t last_heard_ns() const { return last_heard_ns_; }
 
   const StreamStatus& status() const { return status_; }
   const ResourceKind& kind() const { return kind_; }
@@ -143,7 +145,8 @@ class KubeReflector final : public AnswerSink {
 
   std::unique_ptr<AnswerDecoder> decoder_;
   absl::Status decoder_status_;
-  absl::Time answered_at_;
+  std::uint64_t answered_ns_ = 0;
+  std::uint64_t last_heard_ns_ = 0;
   std::string continue_;
   std::string list_version_;
   std::uint64_t version_ = 0;     // up to which all is known; 0: not known, or not a number

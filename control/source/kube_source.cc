@@ -16,10 +16,10 @@ namespace {
 
 using google::protobuf::Message;
 
-// As kube-proxy: Services of other proxies and headless ones do not come at all, nor do their
-// slices, which bear the labels of their Service.
-constexpr char kSelector[] =
-    "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
+// As kube-proxy: headless Services do not come at all, nor do their slices, which bear the labels
+// of their Service. Services of other proxies do come, as those do that name us; who serves which
+// is decided once for all sources, by the desired state.
+constexpr char kSelector[] = "!service.kubernetes.io/headless";
 constexpr char kDefaultServiceCidr[] = "kubernetes";
 // Places in `followers_`.
 enum { kServices, kEndpointSlices, kNodes, kServiceCidrs };
@@ -93,14 +93,16 @@ class KubeSource::Follower final : public ApiStream, public ObjectSink {
  private:
   void Ask() {
     timer_ = 0;
-    asked_at_ = source_.clock_.Now();
+    asked_ns_ = source_.clock_.MonotonicNs();
     request_ = source_.api_.Open(std::move(step_.call), *this);
     ArmSilence();
   }
   void ArmSilence() {
     source_.loop_.Cancel(silence_timer_);
-    const absl::Time heard = std::max(asked_at_, status().last_heard);
-    const absl::Duration left = heard + reflector_.SilenceLimit() - source_.clock_.Now();
+    const std::uint64_t heard_ns = std::max(asked_ns_, reflector_.last_heard_ns());
+    const absl::Duration silent =
+        absl::Nanoseconds(static_cast<std::int64_t>(source_.clock_.MonotonicNs() - heard_ns));
+    const absl::Duration left = reflector_.SilenceLimit() - silent;
     silence_timer_ = source_.loop_.RunAfter(std::max(left, absl::ZeroDuration()), [this, left] {
       if (left > absl::ZeroDuration()) return ArmSilence();
       source_.api_.GiveUp(std::exchange(request_, 0));
@@ -117,7 +119,7 @@ class KubeSource::Follower final : public ApiStream, public ObjectSink {
   ApiClient::RequestId request_ = 0;
   EventLoop::TimerId timer_ = 0;          // until the next request
   EventLoop::TimerId silence_timer_ = 0;  // of the running one
-  absl::Time asked_at_;
+  std::uint64_t asked_ns_ = 0;
 };
 
 KubeSource::KubeSource(KubeSourceOptions options, ApiClient& api, EventLoop& loop,

@@ -51,7 +51,7 @@ def wanted(services, slices):
         meta, spec = service['metadata'], service['spec']
         if spec.get('type') == 'ExternalName' or spec.get('clusterIP') in (None, '', 'None'):
             continue
-        if PROXY_NAME in meta.get('labels', {}):
+        if meta.get('labels', {}).get(PROXY_NAME, 'sluice') != 'sluice':
             continue
         key = meta['namespace'], meta['name']
         ready = endpoints_of(by_service.get(key, []), spec['ipFamilies'])

@@ -57,6 +57,20 @@ TEST_F(KubeReflectorTest, AWatchThatLivedIsASuccessWhateverEndedIt) {
   EXPECT_EQ(Asked(), "watch 10");
 }
 
+TEST_F(KubeReflectorTest, TheWallClockDoesNotSayHowLongAWatchLived) {
+  MakeWatching();
+  for (int i = 0; i < 5; ++i) Break();
+  Head();
+  clock_.SetWall(absl::Hours(1));
+  Break();
+  EXPECT_GT(step_.wait, options_.retry_min);
+  Head();
+  clock_.Advance(absl::Seconds(11));
+  clock_.SetWall(-absl::Hours(1));
+  Break();
+  EXPECT_LE(step_.wait, options_.retry_min);
+}
+
 TEST_F(KubeReflectorTest, WatchesThatEndAtOnceAreNotBegunInACircle) {
   MakeWatching();
   End(absl::OkStatus());

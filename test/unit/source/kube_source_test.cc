@@ -64,8 +64,7 @@ TEST_F(KubeSourceTest, AsksForWhatItNeedsAndNoMore) {
     EXPECT_EQ(request.query.at("sendInitialEvents"), "true");
     EXPECT_EQ(request.query.at("allowWatchBookmarks"), "true");
     if (request.resource == "services" || request.resource == "endpointslices") {
-      EXPECT_EQ(request.query.at("labelSelector"),
-                "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name");
+      EXPECT_EQ(request.query.at("labelSelector"), "!service.kubernetes.io/headless");
     }
     if (request.resource != "nodes") continue;
     ++nodes;
