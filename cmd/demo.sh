@@ -36,7 +36,9 @@ esac
   fail 'it makes network namespaces and loads BPF programs; as root: sudo cmd/demo.sh'
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-CLUSTER_BIN=$root/build/release
+# Programs that are built already, for the demo's own test.
+built=${CLUSTER_BIN:-}
+CLUSTER_BIN=${built:-$root/build/release}
 # shellcheck source=../test/e2e/cluster.sh
 source "$root/test/e2e/cluster.sh"
 
@@ -230,8 +232,10 @@ main() {
     exit 0
   fi
   [[ ! -e $kept ]] || fail 'an earlier --keep is still standing; first: sudo cmd/demo.sh --down'
-  "$root/third_party/install.sh" || exit 2
-  build
+  if [[ -z $built ]]; then
+    "$root/third_party/install.sh" || exit 2
+    build
+  fi
   cluster_open
   cluster_serve "${CLUSTER_PODS[@]}"
   mkdir "$CLUSTER_DIR/manifests"

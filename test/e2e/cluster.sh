@@ -266,7 +266,7 @@ cluster_close() {
     done
     ip netns del "$CLUSTER-$role"
   done
-  rm -rf "$CLUSTER_BPFFS"-node-{a,b}
+  rm -rf "$CLUSTER_BPFFS_ROOT/$CLUSTER"-node-{a,b}
   rm -rf "$CLUSTER_DIR"
   CLUSTER=
 }
