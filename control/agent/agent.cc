@@ -273,7 +273,9 @@ void Agent::SayServiceHealth() {
   if (health_ == nullptr || !IsSynced()) return;
   const NodePortFlag& flag = options_.node_port_addresses;
   const bool everywhere = !flag.primary && flag.cidrs.empty();
-  health_->SetServices(everywhere ? std::vector<IpAddress>{} : node_->addresses().node_ports,
+  std::optional<std::vector<IpAddress>> addresses;
+  if (!everywhere) addresses = node_->addresses().node_ports;
+  health_->SetServices(std::move(addresses),
                        CountHealthChecks(observer_->health_checked(), reconciler_->services()));
 }
 

@@ -18,8 +18,10 @@
 namespace sluice {
 namespace {
 
-constexpr unsigned kConnections = 64;  // at a time; the rest waits in the backlog
-constexpr unsigned kIdleSeconds = 5;   // for a client that does not ask
+// At a time; the rest waits in the backlog. Clients that connect and do not ask must be many, and
+// come again all the time, to keep those out that do.
+constexpr unsigned kConnections = 512;
+constexpr unsigned kIdleSeconds = 2;
 constexpr absl::Duration kLastAnswers = absl::Milliseconds(100);
 constexpr int kPollMs = 5;
 constexpr std::size_t kConnectionBytes = 8192;  // of memory, request headers included

@@ -6,7 +6,6 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
-#include <optional>
 #include <set>
 
 #include "absl/memory/memory.h"
@@ -103,13 +102,16 @@ void HealthServer::SetProxy(ProxyHealth proxy) {
   });
 }
 
-void HealthServer::SetServices(std::vector<IpAddress> addresses,
+void HealthServer::SetServices(std::optional<std::vector<IpAddress>> addresses,
                                std::map<ObjectName, ServiceHealth> services) {
   loop_->Post([this, addresses = std::move(addresses), services = std::move(services)] {
     std::erase_if(wanted_, [](const auto& one) { return !one.second.service.name.empty(); });
     for (const auto& [name, health] : services) {
-      if (addresses.empty()) wanted_[ServiceKey(name, "::", health.port)] = {name, "::", health};
-      for (const IpAddress& address : addresses) {
+      if (!addresses.has_value()) {
+        wanted_[ServiceKey(name, "::", health.port)] = {name, "::", health};
+        continue;
+      }
+      for (const IpAddress& address : *addresses) {
         const std::string host = address.ToString();
         wanted_[ServiceKey(name, host, health.port)] = {name, host, health};
       }

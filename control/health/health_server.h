@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -82,8 +83,9 @@ class HealthServer {
   // What checks are answered from here on. Until the first that says `synced`, a keeper that still
   // answers for an earlier agent is left to do so.
   void SetProxy(ProxyHealth proxy);
-  // All Services that have a port, and the addresses that it is opened on (empty: every one).
-  void SetServices(std::vector<IpAddress> addresses, std::map<ObjectName, ServiceHealth> services);
+  // All Services that have a port, and the addresses that it is opened on (not set: every one).
+  void SetServices(std::optional<std::vector<IpAddress>> addresses,
+                   std::map<ObjectName, ServiceHealth> services);
 
   HealthRequests requests() const;
 

@@ -196,15 +196,32 @@ TEST_F(HealthServerTest, AServicesPortOpensMovesAndCloses) {
   server->Start();
   server->SetProxy(Synced());
   const LocalEndpoints two{.has_v4 = true, .has_v6 = true, .v4 = 2, .v6 = 0};
-  server->SetServices({}, {{{"default", "web"}, {30100, two}}});
+  server->SetServices(std::nullopt, {{{"default", "web"}, {30100, two}}});
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
   EXPECT_EQ(Get("127.0.0.1", 30100, "/any/path").weight, "2");
   EXPECT_EQ(Get("::1", 30100, "/").code, 503);  // of IPv6 there are none
-  server->SetServices({}, {{{"default", "web"}, {30101, two}}});
+  server->SetServices(std::nullopt, {{{"default", "web"}, {30101, two}}});
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30101, "/").code == 200; }));
   EXPECT_EQ(Get("127.0.0.1", 30100, "/").code, 0);
-  server->SetServices({}, {});
+  server->SetServices(std::nullopt, {});
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30101, "/").code == 0; }));
+}
+
+TEST_F(HealthServerTest, WithoutAnAddressNoPortIsOpened) {
+  const auto server = MakeServer(false);
+  ASSERT_THAT(server->ListenProxy("127.0.0.1", 1080), IsOk());
+  server->Start();
+  server->SetProxy(Synced());
+  const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
+  const std::map<ObjectName, ServiceHealth> services = {{{"default", "web"}, {30100, one}}};
+  // --nodeport-addresses that the node does not hold: not "everywhere".
+  server->SetServices(std::vector<IpAddress>{}, services);
+  // The second answer comes after what was posted before the first.
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Get("127.0.0.1", 1080, "/livez").code, 200);
+  EXPECT_EQ(Get("127.0.0.1", 30100, "/").code, 0);
+  server->SetServices(std::vector{*IpAddress::Parse("127.0.0.1")}, services);
+  EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
+  EXPECT_EQ(Get("::1", 30100, "/").code, 0);
 }
 
 TEST_F(HealthServerTest, APortInUseIsToldOnceAndOpenedWhenItIsFree) {
@@ -215,8 +232,8 @@ TEST_F(HealthServerTest, APortInUseIsToldOnceAndOpenedWhenItIsFree) {
     const auto other = ListenSocket("0.0.0.0", 30100);
     ASSERT_THAT(other, IsOk());
     const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
-    server->SetServices({}, {{{"default", "web"}, {30100, one}}});
-    server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+    server->SetServices(std::nullopt, {{{"default", "web"}, {30100, one}}});
+    server->SetServices(std::nullopt, {{{"default", "web"}, {30100, one}}});
     EXPECT_TRUE(Eventually([&] { return !Told().empty(); }));
   }
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
@@ -232,9 +249,9 @@ TEST_F(HealthServerTest, TheProxysPortIsOpenedWhenAnotherProxyLetsGoOfIt) {
     server->Start();
     server->SetProxy(Synced());
     const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
-    server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+    server->SetServices(std::nullopt, {{{"default", "web"}, {30100, one}}});
     EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
-    server->SetServices({}, {});
+    server->SetServices(std::nullopt, {});
     EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 0; }));
     EXPECT_TRUE(Told().empty());
   }
@@ -249,9 +266,9 @@ TEST_F(HealthServerTest, APortThatNobodyAsksForAnyMoreIsNoFailure) {
   const auto other = ListenSocket("0.0.0.0", 30100);
   ASSERT_THAT(other, IsOk());
   const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
-  server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+  server->SetServices(std::nullopt, {{{"default", "web"}, {30100, one}}});
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));
-  server->SetServices({}, {});
+  server->SetServices(std::nullopt, {});
   EXPECT_TRUE(Eventually([&] { return Told().size() == 2; }));
   EXPECT_THAT(Told(), ::testing::ElementsAre("web 30100 ALREADY_EXISTS", "web 30100 OK"));
 }
@@ -263,7 +280,7 @@ TEST_F(HealthServerTest, AKeeperAnswersFromOneAgentToTheNext) {
   auto first = MakeServer(true);
   ASSERT_THAT(first->ListenProxy("0.0.0.0", 1080), IsOk());
   first->Start();
-  first->SetServices({}, services);
+  first->SetServices(std::nullopt, services);
   first->SetProxy(Synced());
   EXPECT_TRUE(Eventually([] {
     const Reply reply = Get("127.0.0.1", 30100, "/");
@@ -283,7 +300,7 @@ TEST_F(HealthServerTest, AKeeperAnswersFromOneAgentToTheNext) {
   second->SetProxy({});
   EXPECT_TRUE(Get("127.0.0.1", 1080, "/healthz").kept);
   EXPECT_EQ(Get("127.0.0.1", 1080, "/healthz").code, 200);
-  second->SetServices({}, services);
+  second->SetServices(std::nullopt, services);
   second->SetProxy(Synced());
   EXPECT_TRUE(Eventually([] {
     const Reply reply = Get("127.0.0.1", 1080, "/healthz");
@@ -346,7 +363,7 @@ TEST_F(HealthServerTest, AKeeperThatIsLostAndFoundAgainClosesNoPort) {
   ASSERT_THAT(server->ListenProxy("127.0.0.1", 1080), IsOk());
   server->Start();
   const LocalEndpoints one{.has_v4 = true, .has_v6 = false, .v4 = 1, .v6 = 0};
-  server->SetServices({}, {{{"default", "web"}, {30100, one}}});
+  server->SetServices(std::nullopt, {{{"default", "web"}, {30100, one}}});
   server->SetProxy(Synced());
   EXPECT_TRUE(Eventually([] { return Get("127.0.0.1", 30100, "/").code == 200; }));
   for (int i = 0; i < 2; ++i) {
