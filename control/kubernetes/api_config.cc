@@ -16,6 +16,7 @@
 #include "control/base/status_macros.h"
 #include "control/kubernetes/kubeconfig.h"
 #include "control/kubernetes/text_file.h"
+#include "control/model/ip_address.h"
 
 namespace sluice {
 namespace {
@@ -82,6 +83,30 @@ absl::Status CheckServer(std::string& server, const std::string& source) {
       source, ": server \"", server, "\": an address such as https://192.0.2.1:6443 is needed"));
 }
 
+// "127.0.0.1:8001/path" and the like: who listens there can read the credentials anyway.
+bool IsLoopback(absl::string_view rest) {
+  if (absl::StartsWith(rest, "[::1]")) return true;
+  const absl::string_view host = rest.substr(0, rest.find_first_of(":/"));
+  const auto address = IpAddress::Parse(std::string_view(host.data(), host.size()));
+  return host == "localhost" || (address.ok() && absl::StartsWith(host, "127."));
+}
+
+// As client-go, which shows a server that is reached by http:// no token: everyone between could
+// read it.
+absl::Status CheckClearText(const ApiConfig& config) {
+  if (config.token_file.empty() && config.token.empty() && config.username.empty()) {
+    return absl::OkStatus();
+  }
+  for (const std::string& server : config.servers) {
+    absl::string_view rest = server;
+    if (!absl::ConsumePrefix(&rest, "http://") || IsLoopback(rest)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.source, ": server \"", server,
+                     "\" would get the credentials in clear text: give an https:// address"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFile(const std::string& path, const std::string& source) {
   if (path.empty() || CanRead(path)) return absl::OkStatus();
   return ErrnoStatus(errno, absl::StrCat(source, ": read ", path));
@@ -89,6 +114,7 @@ absl::Status CheckFile(const std::string& path, const std::string& source) {
 
 absl::Status Check(ApiConfig& config) {
   for (std::string& server : config.servers) RETURN_IF_ERROR(CheckServer(server, config.source));
+  RETURN_IF_ERROR(CheckClearText(config));
   if (config.tls.ca_data.empty()) RETURN_IF_ERROR(CheckFile(config.tls.ca_file, config.source));
   if (config.tls.cert_data.empty()) RETURN_IF_ERROR(CheckFile(config.tls.cert_file, config.source));
   if (config.tls.key_data.empty()) RETURN_IF_ERROR(CheckFile(config.tls.key_file, config.source));

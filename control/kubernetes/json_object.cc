@@ -60,6 +60,28 @@ absl::Status ReadIntOrString(const Json& value, const std::string& path, Message
   return absl::OkStatus();
 }
 
+constexpr int kMaxDepth = 200;  // objects of Kubernetes have some twenty
+
+// The library parses any depth, but writes by recursion: a server could overflow the stack.
+bool IsTooDeep(std::string_view text) {
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      quoted = c != '"';
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 absl::Status ReadMessage(const Json& value, const std::string& path, Message& message);
 
 absl::Status ReadMap(const Json& value, const std::string& path, const FieldDescriptor* field,
@@ -148,6 +170,9 @@ absl::Status ReadJsonObject(std::string_view text, Message& message) {
 }
 
 absl::StatusOr<JsonWatchEvent> ReadJsonWatchEvent(std::string_view text) {
+  if (IsTooDeep(text)) {
+    return absl::InvalidArgumentError(absl::StrCat("nested deeper than ", kMaxDepth));
+  }
   const Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded() || !value.is_object()) return absl::InvalidArgumentError("not JSON");
   const auto type = value.find("type");

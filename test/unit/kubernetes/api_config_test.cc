@@ -182,6 +182,26 @@ TEST_F(ApiConfigTest, TheServiceAccountIsUsedWithTheServerOfTheEnvironment) {
   EXPECT_EQ(*Authorization(*config), "Bearer secret");
 }
 
+TEST_F(ApiConfigTest, CredentialsAreNotSentInClearText) {
+  MakeServiceAccount();
+  for (const char* server : {"http://192.0.2.7:8080", "http://127.example.com", "http://[::2]:1"}) {
+    options_.masters = {"https://192.0.2.1:6443", server};
+    EXPECT_THAT(Load(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                 AllOf(HasSubstr(server), HasSubstr("in clear text"))));
+  }
+  for (const char* server : {"http://127.0.0.1:8001", "http://localhost/a", "http://[::1]:8001"}) {
+    options_.masters = {server};
+    EXPECT_THAT(Load().status(), IsOk());
+  }
+}
+
+TEST_F(ApiConfigTest, ByMasterAloneNobodyIsTold) {
+  options_.masters = {"http://192.0.2.7:8080"};
+  const auto config = Load();
+  ASSERT_THAT(config.status(), IsOk());
+  EXPECT_EQ(*Authorization(*config), "");
+}
+
 TEST_F(ApiConfigTest, TheApisClusterIpIsRefused) {
   MakeServiceAccount();
   environment_ = {{"KUBERNETES_SERVICE_HOST", "10.96.0.1"},

@@ -60,5 +60,14 @@ TEST(JsonObjectTest, AnObjectReadTwiceHoldsTheSecondOnly) {
   EXPECT_FALSE(service.has_spec());
 }
 
+TEST(JsonWatchEventTest, AnObjectThatIsNestedWithoutEndIsRefused) {
+  const auto nested = [](std::size_t depth) {
+    return R"({"type":"ADDED","object":{"kind":"Service","\\":"}{[","x":)" +
+           std::string(depth, '[') + std::string(depth, ']') + "}}";
+  };
+  EXPECT_THAT(ReadJsonWatchEvent(nested(100)), IsOk());
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadJsonWatchEvent(nested(1 << 20)).status()));
+}
+
 }  // namespace
 }  // namespace sluice
