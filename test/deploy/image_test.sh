@@ -187,5 +187,7 @@ for one in "${each[@]}"; do
   in_container sluiced-less sluiced "${flags[@]}"
   wait "${CLUSTER_PIDS[sluiced-less]}" && fail "$one is not needed"
   unset 'CLUSTER_PIDS[sluiced-less]'
+  expect_match "without $one" "$(cat "$CLUSTER_DIR/sluiced-less.log")" \
+    'critical .*(CAP_BPF|not permitted|Permission denied)'
   capabilities=$all
 done
