@@ -10,7 +10,7 @@ for file in etcd kube-apiserver kubectl; do
     exit 77
   fi
 done
-for behaviour in answers objects api_restart churn rights; do
+for behaviour in answers objects api_restart churn rights serving; do
   echo "== $behaviour"
   API=real bash "$(dirname "${BASH_SOURCE[0]}")/${behaviour}_test.sh"
 done
