@@ -11,23 +11,26 @@
 #ifdef __cplusplus
 #include <cstddef>
 #include <type_traits>
-#define SL_ABI_BEGIN namespace sluice::abi {
+#define SL_ABI_BEGIN                                                                               \
+	namespace sluice::abi                                                                      \
+	{
 #define SL_ABI_END }
 /* Unique representations rule out implicit padding: a map key's padding is hashed with it. */
-#define SL_ABI_SIZE(type, size)                                              \
-  static_assert(sizeof(type) == (size) && std::is_standard_layout_v<type> && \
-                    std::is_trivially_copyable_v<type> &&                    \
-                    std::has_unique_object_representations_v<type>,          \
-                #type ": size changed or implicit padding")
-#define SL_ABI_OFFSET(type, field, offset) \
-  static_assert(offsetof(type, field) == (offset), #type "." #field ": moved")
+#define SL_ABI_SIZE(type, size)                                                                    \
+	static_assert(sizeof(type) == (size) && std::is_standard_layout_v<type> &&                 \
+			      std::is_trivially_copyable_v<type> &&                                \
+			      std::has_unique_object_representations_v<type>,                      \
+		      #type ": size changed or implicit padding")
+#define SL_ABI_OFFSET(type, field, offset)                                                         \
+	static_assert(offsetof(type, field) == (offset), #type "." #field ": moved")
 #else
 #define SL_ABI_BEGIN
 #define SL_ABI_END
-#define SL_ABI_SIZE(type, size) \
-  _Static_assert(sizeof(struct type) == (size), #type ": size changed")
-#define SL_ABI_OFFSET(type, field, offset) \
-  _Static_assert(__builtin_offsetof(struct type, field) == (offset), #type "." #field ": moved")
+#define SL_ABI_SIZE(type, size)                                                                    \
+	_Static_assert(sizeof(struct type) == (size), #type ": size changed")
+#define SL_ABI_OFFSET(type, field, offset)                                                         \
+	_Static_assert(__builtin_offsetof(struct type, field) == (offset),                         \
+		       #type "." #field ": moved")
 #endif
 
 SL_ABI_BEGIN
@@ -40,7 +43,7 @@ enum { SL_ABI_VERSION = 1 };
  * order. Aligned to 8 so that keys are filled and compared by 8-byte words.
  */
 struct addr {
-  __be32 w[4];
+	__be32 w[4];
 } __attribute__((aligned(8)));
 SL_ABI_SIZE(addr, 16);
 

@@ -11,28 +11,29 @@ enum sl_family { SL_FAMILY_V4 = 0, SL_FAMILY_V6 = 1, SL_FAMILY_COUNT = 2 };
 
 /* An address range: in it if (address & mask) == prefix. All-zero: not set, matches nothing. */
 struct addr_range {
-  struct addr prefix;
-  struct addr mask;
+	struct addr prefix;
+	struct addr mask;
 };
 SL_ABI_SIZE(addr_range, 32);
 
 /* One row, index 0. Read for new flows only. */
 struct node_config {
-  struct addr node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
-  struct addr_range service_range[SL_FAMILY_COUNT];
-  __u16 snat_port_min; /* host order, inclusive */
-  __u16 snat_port_max;
-  __u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
-                    */
+	struct addr
+		node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
+	struct addr_range service_range[SL_FAMILY_COUNT];
+	__u16 snat_port_min; /* host order, inclusive */
+	__u16 snat_port_max;
+	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
+			  */
 };
 SL_ABI_SIZE(node_config, 104);
 
 /* One row, index 0. */
 struct meta {
-  __u32 abi_version;
-  __u32 agent_pid;    /* of the last agent that held the pins */
-  __u64 generation;   /* grows by one with every agent start */
-  __u64 started_unix; /* seconds */
+	__u32 abi_version;
+	__u32 agent_pid;    /* of the last agent that held the pins */
+	__u64 generation;   /* grows by one with every agent start */
+	__u64 started_unix; /* seconds */
 };
 SL_ABI_SIZE(meta, 24);
 

@@ -11,14 +11,14 @@
 SL_ABI_BEGIN
 
 enum {
-  SL_FILTER_BITS_LOG2 = 21,
-  SL_FILTER_WORDS = 1 << (SL_FILTER_BITS_LOG2 - 6),
-  /* Added to the protocol of a backend: packets to it are not looked up for being from it. */
-  SL_FILTER_BACKEND = 1 << 8,
+	SL_FILTER_BITS_LOG2 = 21,
+	SL_FILTER_WORDS = 1 << (SL_FILTER_BITS_LOG2 - 6),
+	/* Added to the protocol of a backend: packets to it are not looked up for being from it. */
+	SL_FILTER_BACKEND = 1 << 8,
 };
 
 struct filter_word {
-  __u64 bits;
+	__u64 bits;
 };
 SL_ABI_SIZE(filter_word, 8);
 
@@ -27,13 +27,14 @@ SL_ABI_SIZE(filter_word, 8);
  * SL_FILTER_BACKEND added. The address is mixed first, so that who
  * asks about it with two ports does that once.
  */
-static inline __attribute__((always_inline)) __u32 filter_bit(const struct addr* address,
-                                                              __be16 port, __u32 protocol) {
-  const __u64* words = (const __u64*)(const void*)address;
-  __u64 hash = (words[0] * 0x9e3779b97f4a7c15ULL ^ words[1]) * 0xff51afd7ed558ccdULL;
+static inline __attribute__((always_inline)) __u32 filter_bit(const struct addr *address,
+							      __be16 port, __u32 protocol)
+{
+	const __u64 *words = (const __u64 *)(const void *)address;
+	__u64 hash = (words[0] * 0x9e3779b97f4a7c15ULL ^ words[1]) * 0xff51afd7ed558ccdULL;
 
-  hash = (hash ^ hash >> 32 ^ (__u64)protocol << 16 ^ port) * 0xc4ceb9fe1a85ec53ULL;
-  return (__u32)(hash >> (64 - SL_FILTER_BITS_LOG2));
+	hash = (hash ^ hash >> 32 ^ (__u64)protocol << 16 ^ port) * 0xc4ceb9fe1a85ec53ULL;
+	return (__u32)(hash >> (64 - SL_FILTER_BITS_LOG2));
 }
 
 SL_ABI_END

@@ -15,20 +15,20 @@ enum { SL_SOCKET_PEERS = 4 };
 
 /* Ports in network order. */
 struct socket_peer {
-  struct addr service; /* all-zero: free */
-  struct addr backend;
-  __be16 service_port;
-  __be16 backend_port;
-  __u32 service_id;
-  __u32 backend_id;
-  __u32 backend_generation;
+	struct addr service; /* all-zero: free */
+	struct addr backend;
+	__be16 service_port;
+	__be16 backend_port;
+	__u32 service_id;
+	__u32 backend_id;
+	__u32 backend_generation;
 };
 SL_ABI_SIZE(socket_peer, 48);
 
 struct socket_peers {
-  struct socket_peer peers[SL_SOCKET_PEERS];
-  __u32 next; /* the place that is taken next; modulo SL_SOCKET_PEERS */
-  __u32 pad;
+	struct socket_peer peers[SL_SOCKET_PEERS];
+	__u32 next; /* the place that is taken next; modulo SL_SOCKET_PEERS */
+	__u32 pad;
 };
 SL_ABI_SIZE(socket_peers, 200);
 

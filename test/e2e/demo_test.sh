@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 [[ $EUID -eq 0 ]] || fail 'e2e tests need root'
 DEMO=$(dirname "${BASH_SOURCE[0]}")/../../cmd/demo.sh
 log=$(mktemp)
-CLUSTER_DIR=$log.none CLUSTER_BIN=$CLUSTER_BIN
+CLUSTER_DIR=$log.none
 kept=
 trap 'rm -f "$log"; [[ -z $kept ]] || "$DEMO" --down >/dev/null 2>&1' EXIT
 export CLUSTER_BIN

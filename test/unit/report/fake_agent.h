@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <string>
