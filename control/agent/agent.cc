@@ -327,6 +327,9 @@ bool Agent::IsSynced() const { return reconciler_->sync_state() == SyncState::kS
 // Its time, and what it brought into the maps.
 void Agent::CountRound() {
   const ReconcilerCounters& counters = reconciler_->counters();
+  // In a quiet cluster kube-proxy writes all rules anew each hour; here the maps are looked at.
+  if (counters.confirmations != confirmations_counted_) proxy_metrics_.last_sync = clock_.Now();
+  confirmations_counted_ = counters.confirmations;
   if (counters.rounds == rounds_counted_) return;  // not a round, or an answer to `sync`
   rounds_counted_ = counters.rounds;
   const std::uint64_t ns = clock_.MonotonicNs() - round_started_ns_;

@@ -129,6 +129,7 @@ class Agent final : public AgentView {
   ProxyMetrics proxy_metrics_;
   std::uint64_t round_started_ns_ = 0;
   std::uint64_t rounds_counted_ = 0;
+  std::uint64_t confirmations_counted_ = 0;
   std::uint64_t write_failures_counted_ = 0;
   absl::Duration sweep_time_;  // of the sweep that is running
   std::map<ObjectName, std::string> health_port_problems_;

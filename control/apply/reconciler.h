@@ -62,6 +62,7 @@ struct ReconcilerCounters {
   std::uint64_t rows_written = 0;
   std::uint64_t write_failures = 0;    // rounds that stopped at a failure
   std::uint64_t refused_services = 0;  // service ports that a round left out for want of room
+  std::uint64_t confirmations = 0;     // looks at the maps that found what was written
   std::uint64_t verifications = 0;
   std::uint64_t rows_drifted = 0;  // rows that somebody else had changed
 };
@@ -81,7 +82,8 @@ class Reconciler final : public ClusterSink {
     NodeConfigSource node_config;
     WakeAfter wake;
     std::function<std::uint64_t()> source_generation;  // ClusterSource::Generation()
-    std::function<void()> on_change = [] {};           // after a round; the accessors tell more
+    // After a round, and after a look that found the maps as written; the accessors tell more.
+    std::function<void()> on_change = [] {};
   };
 
   // `clock` must outlive this.

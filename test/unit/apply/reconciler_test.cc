@@ -209,6 +209,12 @@ TEST(ReconcilerTest, RowsThatOthersChangedAreFoundAndPutRight) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(world.Step());
   EXPECT_EQ(world.CheckExact(), "");
   EXPECT_EQ(world.agent_->counters().rows_drifted, 2u);
+  const std::uint64_t confirmed = world.agent_->counters().confirmations;
+  const int seen = world.changes_seen_;
+  world.clock_.Advance(ReconcilerOptions().verify_interval);
+  world.agent_->Run();
+  EXPECT_EQ(world.agent_->counters().confirmations, confirmed + 1);
+  EXPECT_EQ(world.changes_seen_, seen + 1);
 }
 
 TEST(ReconcilerTest, NothingIsConcludedFromMapsThatCannotBeRead) {
