@@ -41,7 +41,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.setsid()
 os.execv(sys.argv[1], sys.argv[1:])' "$DEMO" >"$log" 2>&1 &
 demo=$!
-eventually 'it asks' grep -q '^1\. ' "$log"
+until grep -q '^1\. ' "$log"; do
+  kill -0 "$demo" || fail 'it ended before it asked'
+  sleep 0.1
+done
 name=sl$demo
 [[ -n $(left "$name") ]] || fail 'its cluster is not found'
 kill -INT "-$demo"
