@@ -191,7 +191,8 @@ static __always_inline bool conntrack_is_closed(const struct flow_entry *entry)
 
 /*
  * Do replies to p->flow come with a tuple that is another established flow's? A reply row of this
- * very flow, left behind, is taken away instead: it would be in the way.
+ * very flow, left behind, is taken away instead: it would be in the way. So is a flow that both
+ * ends have closed: a client may have its port back before the sweep comes by.
  */
 static __noinline int conntrack_taken(const struct packet *p)
 {
@@ -204,8 +205,13 @@ static __noinline int conntrack_taken(const struct packet *p)
 		return 0;
 	if (!same_address(&row->new_source, &p->flow.key.destination) ||
 	    !same_address(&row->new_destination, &p->flow.key.source) ||
-	    entry_ports(row) != swap_ports(flow_ports(&p->flow.key)))
-		return 1;
+	    entry_ports(row) != swap_ports(flow_ports(&p->flow.key))) {
+		if ((row->flags & SL_FLOW_CLOSED) != SL_FLOW_CLOSED)
+			return 1;
+		if (!(p->flags & PACKET_TRACED))
+			conntrack_delete(&reply, row);
+		return 0;
+	}
 	if (!(p->flags & PACKET_TRACED))
 		bpf_map_delete_elem(&sl_flows, &reply);
 	return 0;

@@ -168,6 +168,34 @@ TEST_P(OpeningTest, TwoFrontendsOfOneBackendAreToldApart) {
   }
 }
 
+// The first flow is over, and only waits for the sweep: the second has the port to itself, keeps
+// the client's address, and leaves nothing of the first that the sweep would judge by its rows.
+TEST_P(OpeningTest, AClosedFlowOfAnotherFrontendGivesItsPortBack) {
+  if (!tcp()) return;  // datagrams have no end
+  const std::uint32_t only = Backend(addresses().remote, false);
+  SetService(ClusterIp({only}));
+  ServiceSpec second = ClusterIp({only});
+  second.id = kService + 1;
+  second.address = addresses().cluster_ip2;
+  SetService(second);
+  const End other{addresses().cluster_ip2, kServicePort};
+  Establish(pod(), remote());
+  const Shape fin{.flags = "FA"};
+  ASSERT_TRUE(Becomes(kFromPod1, Question(pod(), cluster_ip(), fin), kNext,
+                      Question(pod(), remote(), fin)));
+  ASSERT_TRUE(
+      Becomes(kToPod1, Question(remote(), pod(), fin), kNext, Question(cluster_ip(), pod(), fin)));
+  ASSERT_EQ(FlowCount(), 2u);
+  EXPECT_TRUE(
+      Becomes(kFromPod1, Question(pod(), other, Syn()), kNext, Question(pod(), remote(), Syn())));
+  EXPECT_EQ(FlowCount(), 0u);
+  EXPECT_TRUE(Becomes(kToPod1, Question(remote(), pod(), SynAck()), kNext,
+                      Question(other, pod(), SynAck())));
+  EXPECT_TRUE(Becomes(kFromPod1, Question(pod(), other, {}), kNext, Question(pod(), remote(), {})));
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
 TEST_P(OpeningTest, SnatKeepsAPortThatIsInItsRange) {
   SetService(NodePort({Backend(addresses().remote, false)}));
   for (const std::uint16_t port :
