@@ -92,6 +92,16 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	if (!backend)
 		return reason == SL_REASON_NO_BACKEND ? decide_reject(p, reason)
 						      : decide_drop(p, reason);
+	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED)) {
+		__u32 bound = affinity_bind(service, &p->flow.key.source, backend_id,
+					    backend->generation);
+		struct backend *first = bpf_map_lookup_elem(&sl_backends, &bound);
+
+		if (first && first->flags & SL_BACKEND_USABLE) {
+			backend = first;
+			backend_id = bound;
+		}
+	}
 	p->flow.entry.new_source = p->flow.key.source;
 	p->flow.entry.new_source_port = p->flow.key.source_port;
 	p->flow.entry.new_destination = backend->address;
@@ -100,8 +110,6 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	p->flow.entry.backend_generation = backend->generation;
 	p->flow.entry.last_seen = now_ticks();
 	p->flow.entry.flags = SL_FLOW_FORWARD;
-	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED))
-		affinity_bind(service, &p->flow.key.source, backend_id, backend->generation);
 	snat = external &&
 	       (!(backend->flags & SL_BACKEND_LOCAL) || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);

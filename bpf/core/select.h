@@ -80,8 +80,12 @@ static __noinline __u32 affinity_find(const struct service *service, const struc
 	return bound->backend_id;
 }
 
-static __noinline int affinity_bind(const struct service *service, const struct addr *client,
-				    __u32 backend_id, __u32 generation)
+/*
+ * Binds @client to the backend, or renews that. Return: the id of the backend that it is bound to:
+ * another's, if another CPU was first with a new binding.
+ */
+static __noinline __u32 affinity_bind(const struct service *service, const struct addr *client,
+				      __u32 backend_id, __u32 generation)
 {
 	struct affinity_key key = { .service_id = service->id, .client = *client };
 	struct affinity bound = {
@@ -90,7 +94,23 @@ static __noinline int affinity_bind(const struct service *service, const struct 
 		.last_used = now_ticks(),
 	};
 
-	return bpf_map_update_elem(&sl_affinity, &key, &bound, BPF_ANY);
+	struct affinity *there = bpf_map_lookup_elem(&sl_affinity, &key);
+	__u64 before, after, found;
+
+	if (!there) {
+		if (!bpf_map_update_elem(&sl_affinity, &key, &bound, BPF_NOEXIST))
+			return backend_id;
+		there = bpf_map_lookup_elem(&sl_affinity, &key);
+		return there ? there->backend_id : backend_id;
+	}
+	before = *(volatile __u64 *)there;
+	after = *(__u64 *)&bound;
+	there->last_used = bound.last_used;
+	if (before == after)
+		return backend_id;
+	/* Id and generation are one word; the binding that it had may be gone or over. */
+	found = __sync_val_compare_and_swap((__u64 *)there, before, after);
+	return found == before ? backend_id : (__u32)found;
 }
 
 /*

@@ -11,12 +11,11 @@ affinity='sessionAffinity: ClientIP'
 usual_manifests a1 a2 b1 b2 "$affinity" 'sessionAffinityConfig: {clientIP: {timeoutSeconds: 3}}'
 cluster_agent node-a "$MANIFESTS"
 
-# answers <from> <address> <port> <count> [flags]: the backends that answered. One connection after
-# the other: first ones at the same instant may be bound apart (bpf/DESIGN.md).
+# answers <from> <address> <port> <count> [flags]: the backends that answered.
 answers() {
   local target
   target=$(cluster_host_port "$2" "$3")
-  traffic "$1" spread "$target" --count "$4" --concurrency 1 "${@:5}" |
+  traffic "$1" spread "$target" --count "$4" "${@:5}" |
     json '",".join(d["backends"]) if not d["failed"] else d["errors"]'
 }
 
