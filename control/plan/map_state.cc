@@ -23,14 +23,6 @@ std::string Text(const char (&from)[N]) {
 
 bool IsSet(abi::slot_range range) { return range.count != 0; }
 
-abi::service_key AddressOf(const abi::backend& row) {
-  abi::service_key key = {};
-  key.address = row.address;
-  key.port = row.port;
-  key.protocol = row.protocol;
-  return key;
-}
-
 }  // namespace
 
 abi::service_key AddressKey(const IpAddress& address, std::uint16_t port, std::uint32_t protocol) {
@@ -266,9 +258,7 @@ void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
   if (id >= backends_.size()) backends_.resize(id + 1);
   abi::backend& there = backends_[id];
   if (there.flags != 0) {
-    const auto at = backends_at_.find(AddressOf(there));
-    at->second.erase(std::find(at->second.begin(), at->second.end(), id));
-    if (at->second.empty()) backends_at_.erase(at);
+    backends_at_.Remove(backends_, id);
     const auto list = backends_of_.find(there.service_id);
     std::erase(list->second, id);
     if (list->second.empty()) backends_of_.erase(list);
@@ -276,7 +266,7 @@ void MapState::SetBackendRow(std::uint32_t id, const abi::backend& row) {
   }
   there = row;
   if (row.flags == 0) return;
-  backends_at_[AddressOf(row)].push_back(id);
+  backends_at_.Add(backends_, id);
   backends_of_[row.service_id].push_back(id);
   if (row.flags & abi::SL_BACKEND_ORPHAN) orphans_.insert(id);
 }
@@ -304,18 +294,11 @@ const std::set<abi::source_range_key>& MapState::SourceRangesOf(std::uint32_t se
 }
 
 std::uint32_t MapState::BackendId(std::uint32_t service_id, const BackendAddress& address) const {
-  const auto it = backends_at_.find(AddressKey(address.address, address.port, address.protocol));
-  if (it == backends_at_.end()) return 0;
-  for (std::uint32_t id : it->second) {
+  const abi::service_key key = AddressKey(address.address, address.port, address.protocol);
+  for (std::uint32_t id : backends_at_.At(backends_, key)) {
     if (backends_[id].service_id == service_id) return id;
   }
   return 0;
-}
-
-std::span<const std::uint32_t> MapState::BackendsAt(const abi::backend& row) const {
-  const auto it = backends_at_.find(AddressOf(row));
-  if (it == backends_at_.end()) return {};
-  return {it->second.data(), it->second.size()};
 }
 
 abi::backend MapState::Backend(std::uint32_t backend_id) const {

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/inlined_vector.h"
 
 #include "control/desired/desired_state.h"
+#include "control/plan/backend_index.h"
 #include "control/plan/id_allocator.h"
 #include "control/plan/map_plan.h"
 #include "control/plan/slot_allocator.h"
@@ -91,7 +91,9 @@ class MapState {
   // The present backends of the service, in no order; orphans included.
   const std::vector<std::uint32_t>& BackendsOf(std::uint32_t service_id) const;
   // Those of all services that have the address of the row.
-  std::span<const std::uint32_t> BackendsAt(const abi::backend& row) const;
+  BackendIndex::Ids BackendsAt(const abi::backend& row) const {
+    return backends_at_.At(backends_, AddressOf(row));
+  }
   // Present backends with SL_BACKEND_ORPHAN.
   const std::set<std::uint32_t>& orphans() const { return orphans_; }
 
@@ -148,8 +150,7 @@ class MapState {
   absl::flat_hash_map<std::uint32_t, std::set<abi::source_range_key>> source_ranges_;
   std::uint32_t source_range_count_ = 0;
   std::vector<abi::backend> backends_;  // by id
-  // Present ones, by address; nearly always one.
-  absl::flat_hash_map<abi::service_key, absl::InlinedVector<std::uint32_t, 2>> backends_at_;
+  BackendIndex backends_at_;            // the present ones of backends_
   absl::flat_hash_map<std::uint32_t, std::vector<std::uint32_t>> backends_of_;  // by service id
   std::set<std::uint32_t> orphans_;
   std::vector<std::uint32_t> slots_;          // up to the highest slot ever in use

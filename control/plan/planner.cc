@@ -373,12 +373,8 @@ void PlanBuilder::FinishBackends() {
   }
   for (std::uint32_t id : leaving_backends_) {
     abi::backend row = actual_.Backend(id);
-    abi::service_key address = {};
-    address.address = row.address;
-    address.port = row.port;
-    address.protocol = row.protocol;
-    const std::span<const std::uint32_t> same = actual_.BackendsAt(row);
-    const bool has_other = options_.more_follows || new_addresses_.contains(address) ||
+    const BackendIndex::Ids same = actual_.BackendsAt(row);
+    const bool has_other = options_.more_follows || new_addresses_.contains(AddressOf(row)) ||
                            std::any_of(same.begin(), same.end(), [&](std::uint32_t other) {
                              return !leaving_backends_.contains(other) &&
                                     actual_.Backend(other).service_id != row.service_id;
