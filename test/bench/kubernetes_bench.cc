@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -89,7 +90,26 @@ struct Usage {
   long resident_kb = 0;
   long peak_kb = 0;
   long anonymous_kb = 0;
+  long maps_kb = 0;  // of resident_kb: what it has mapped of BPF maps, and is theirs
 };
+
+// Of /proc/PID/smaps: a line for each mapping, which names what is mapped, and lines "Rss: 12 kB"
+// about it.
+long ResidentMapsKb(const std::string& folder) {
+  std::ifstream lines(folder + "/smaps");
+  std::string line;
+  long sum_kb = 0;
+  for (bool of_map = false; std::getline(lines, line);) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (words.empty()) continue;
+    if (!words[0].ends_with(':')) of_map = absl::StrContains(line, "bpf-map");
+    if (!of_map || words[0] != "Rss:") continue;
+    long kb = 0;
+    if (!absl::SimpleAtoi(words[1], &kb)) Fail(line);
+    sum_kb += kb;
+  }
+  return sum_kb;
+}
 
 Usage UsageOf(pid_t pid) {
   Usage usage;
@@ -117,6 +137,7 @@ Usage UsageOf(pid_t pid) {
                                                 : nullptr;
     if (field != nullptr && !absl::SimpleAtoi(words[1], field)) Fail(line);
   }
+  usage.maps_kb = ResidentMapsKb(folder);
   return usage;
 }
 
@@ -267,16 +288,14 @@ class Bench {
     });
   }
 
-  // The mapping of sl_slots counts as resident, but is the map's memory.
-  void PrintMemory(const Usage& usage) const {
-    const double slots_mib =
-        static_cast<double>(maps_->slots().size() * sizeof(SlotArray::Cell)) / (1024 * 1024);
+  // The agent's budget is of the first figure.
+  static void PrintMemory(const Usage& usage) {
+    const auto mib = [](long kb) { return static_cast<double>(kb) / 1024; };
     std::printf(
-        "resident: %.1f MiB (%.1f anonymous), %.1f MiB at the peak; up to %.1f MiB of it is "
-        "a map\n",
-        static_cast<double>(usage.resident_kb) / 1024,
-        static_cast<double>(usage.anonymous_kb) / 1024, static_cast<double>(usage.peak_kb) / 1024,
-        slots_mib);
+        "resident: %.1f MiB (%.1f anonymous), and %.1f MiB of maps apart; with them %.1f MiB at "
+        "the peak\n",
+        mib(usage.resident_kb - usage.maps_kb), mib(usage.anonymous_kb), mib(usage.maps_kb),
+        mib(usage.peak_kb));
   }
 
   const Cluster& cluster_;
