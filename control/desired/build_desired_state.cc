@@ -12,9 +12,6 @@
 namespace sluice {
 namespace {
 
-constexpr char kProxyNameLabel[] = "service.kubernetes.io/service-proxy-name";
-constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
-
 bool ReadPolicy(const char* field, const std::string& policy, ProblemList& problems) {
   if (policy == "Local") return true;
   if (!policy.empty() && policy != "Cluster") {

@@ -14,8 +14,6 @@
 namespace sluice {
 namespace {
 
-constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
-
 // One appearance of an endpoint in a slice.
 struct Candidate {
   const model::Endpoint* endpoint = nullptr;

@@ -1,26 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/model/cluster_state.h"
 
+#include <iterator>
+#include <string_view>
 #include <utility>
+
+#include "absl/hash/hash.h"
 
 #include "control/model/stable_bytes.h"
 
 namespace sluice {
 namespace {
 
-// Holds the whole manifest once more, often longer than all the rest.
-constexpr char kLastAppliedAnnotation[] = "kubectl.kubernetes.io/last-applied-configuration";
-
 template <typename Object>
 ObjectName NameOf(const Object& object) {
   return {object.metadata().name_space(), object.metadata().name()};
 }
 
-template <typename Object>
-void DropWhatSaysNothing(Object& object) {
-  object.DiscardUnknownFields();
-  object.mutable_metadata()->clear_resource_version();
-  object.mutable_metadata()->mutable_annotations()->erase(kLastAppliedAnnotation);
+void Drop(model::ObjectMeta& metadata) {
+  metadata.clear_resource_version();
+  metadata.clear_uid();
+  // Copies of the manifest, times of changes: often longer than all the rest.
+  metadata.clear_annotations();
+  auto& labels = *metadata.mutable_labels();
+  for (auto label = labels.begin(); label != labels.end();) {
+    const bool kept = label->first == kServiceNameLabel || label->first == kHeadlessLabel ||
+                      label->first == kProxyNameLabel;
+    label = kept ? std::next(label) : labels.erase(label);
+  }
+}
+
+// What is as it would be were it missing; see the message.
+void DropDefaults(model::Endpoint& endpoint) {
+  if (!endpoint.has_conditions()) return;
+  model::EndpointConditions& conditions = *endpoint.mutable_conditions();
+  const bool ready = !conditions.has_ready() || conditions.ready();
+  if (!conditions.terminating()) conditions.clear_terminating();
+  if (conditions.serving() == ready) conditions.clear_serving();
+  if (ready) conditions.clear_ready();
+  const bool says_more =
+      conditions.has_ready() || conditions.has_serving() || conditions.has_terminating();
+  if (!says_more) endpoint.clear_conditions();
+}
+
+void DropWhatSaysNothing(model::Service& service) {
+  service.DiscardUnknownFields();
+  Drop(*service.mutable_metadata());
+  model::ServiceSpec& spec = *service.mutable_spec();
+  spec.clear_selector();
+  spec.clear_ip_families();
+  spec.clear_ip_family_policy();
+  for (model::ServicePort& port : *spec.mutable_ports()) {
+    port.clear_target_port();
+    port.clear_app_protocol();
+  }
+}
+
+void DropWhatSaysNothing(model::EndpointSlice& slice) {
+  slice.DiscardUnknownFields();
+  Drop(*slice.mutable_metadata());
+  slice.mutable_metadata()->clear_creation_timestamp();
+  for (model::Endpoint& endpoint : *slice.mutable_endpoints()) {
+    endpoint.clear_zone();
+    DropDefaults(endpoint);
+  }
+  for (model::EndpointPort& port : *slice.mutable_ports()) port.clear_app_protocol();
 }
 
 // The keys of entries that were not set in `epoch`.
@@ -41,15 +85,31 @@ ObjectName ServiceOf(const model::EndpointSlice& slice) {
           label == slice.metadata().labels().end() ? std::string() : label->second};
 }
 
+std::size_t ClusterState::SliceHash::operator()(const SliceKey* key) const {
+  return absl::HashOf(std::string_view(key->name_space), std::string_view(key->name));
+}
+
+std::size_t ClusterState::SliceHash::operator()(const ObjectName& name) const {
+  return absl::HashOf(std::string_view(name.name_space), std::string_view(name.name));
+}
+
 void ClusterState::SetService(model::Service service) {
   DropWhatSaysNothing(service);
   const ObjectName name = NameOf(service);
   const auto [it, is_new] = services_.try_emplace(name);
   it->second.epoch = epoch_;
+  service.mutable_metadata()->clear_name_space();
+  service.mutable_metadata()->clear_name();
   std::string bytes = SerializeStable(service);
   if (!is_new && bytes == it->second.bytes) return;
   it->second.bytes = std::move(bytes);
   TouchService(name.name_space, name.name);
+}
+
+void ClusterState::Unpack(const ObjectName& name, const Packed& packed, model::Service& service) {
+  service.ParseFromString(packed.bytes);  // our own bytes
+  service.mutable_metadata()->set_name_space(name.name_space);
+  service.mutable_metadata()->set_name(name.name);
 }
 
 void ClusterState::DeleteService(const ObjectName& name) {
@@ -59,43 +119,47 @@ void ClusterState::DeleteService(const ObjectName& name) {
 void ClusterState::SetEndpointSlice(model::EndpointSlice slice) {
   DropWhatSaysNothing(slice);
   const ObjectName name = NameOf(slice);
-  const auto [it, is_new] = slices_.try_emplace(name);
-  PackedSlice& packed = it->second;
-  packed.epoch = epoch_;
-  std::string bytes = SerializeStable(slice);
-  if (!is_new && bytes == packed.bytes) return;
+  const SliceKey key = {name.name_space, ServiceOf(slice).name, name.name};
   // The label may have moved it from one Service to another: both are touched.
-  if (!is_new) Unlink(name, packed.service);
-  packed.bytes = std::move(bytes);
-  packed.service = ServiceOf(slice).name;
-  Link(name, packed.service);
+  const auto before = slice_keys_.find(name);
+  if (before != slice_keys_.end() && **before != key) DeleteEndpointSlice(name);
+  const auto [it, is_new] = slices_.try_emplace(key);
+  if (is_new) slice_keys_.insert(&it->first);
+  it->second.epoch = epoch_;
+  slice.mutable_metadata()->clear_name_space();
+  slice.mutable_metadata()->clear_name();
+  slice.mutable_metadata()->mutable_labels()->erase(kServiceNameLabel);
+  std::string bytes = SerializeStable(slice);
+  if (!is_new && bytes == it->second.bytes) return;
+  it->second.bytes = std::move(bytes);
+  TouchService(key.name_space, key.service);
+}
+
+void ClusterState::Unpack(const SliceKey& key, const Packed& packed, model::EndpointSlice& slice) {
+  slice.ParseFromString(packed.bytes);  // our own bytes
+  model::ObjectMeta& metadata = *slice.mutable_metadata();
+  metadata.set_name_space(key.name_space);
+  metadata.set_name(key.name);
+  if (!key.service.empty()) (*metadata.mutable_labels())[kServiceNameLabel] = key.service;
 }
 
 void ClusterState::DeleteEndpointSlice(const ObjectName& name) {
-  const auto it = slices_.find(name);
-  if (it == slices_.end()) return;
-  Unlink(name, it->second.service);
-  slices_.erase(it);
+  const auto it = slice_keys_.find(name);
+  if (it == slice_keys_.end()) return;
+  const auto slice = slices_.find(**it);
+  slice_keys_.erase(it);
+  TouchService(slice->first.name_space, slice->first.service);
+  slices_.erase(slice);
 }
 
 void ClusterState::TouchService(const std::string& name_space, const std::string& name) {
-  changes_.services.insert({name_space, name});
-}
-
-void ClusterState::Link(const ObjectName& name, const std::string& service) {
-  if (service.empty()) return;
-  TouchService(name.name_space, service);
-  slices_of_.insert({{name.name_space, service}, name.name});
-}
-
-void ClusterState::Unlink(const ObjectName& name, const std::string& service) {
-  if (service.empty()) return;
-  TouchService(name.name_space, service);
-  slices_of_.erase({{name.name_space, service}, name.name});
+  if (!name.empty()) changes_.services.insert({name_space, name});
 }
 
 void ClusterState::SetNode(model::Node node) {
-  DropWhatSaysNothing(node);
+  node.DiscardUnknownFields();
+  node.mutable_metadata()->clear_resource_version();
+  node.mutable_metadata()->clear_annotations();
   const std::string name = node.metadata().name();
   const auto [it, is_new] = nodes_.try_emplace(name);
   it->second.epoch = epoch_;
@@ -115,7 +179,9 @@ void ClusterState::TouchNode(const std::string& name) {
 
 void ClusterState::Synced() {
   for (const ObjectName& name : Stale(services_, epoch_)) DeleteService(name);
-  for (const ObjectName& name : Stale(slices_, epoch_)) DeleteEndpointSlice(name);
+  for (const SliceKey& key : Stale(slices_, epoch_)) {
+    DeleteEndpointSlice({key.name_space, key.name});
+  }
   for (const std::string& name : Stale(nodes_, epoch_)) DeleteNode(name);
   synced_epoch_ = epoch_;
 }
@@ -125,7 +191,7 @@ Changes ClusterState::TakeChanges() { return std::exchange(changes_, {}); }
 const model::Service* ClusterState::FindService(const ObjectName& name) const {
   const auto it = services_.find(name);
   if (it == services_.end()) return nullptr;
-  found_service_.ParseFromString(it->second.bytes);  // our own bytes
+  Unpack(name, it->second, found_service_);
   return &found_service_;
 }
 
@@ -134,23 +200,40 @@ const model::Node* ClusterState::FindNode(const std::string& name) const {
   return it == nodes_.end() ? nullptr : &it->second.node;
 }
 
+auto ClusterState::EntriesOf(const ObjectName& service) const
+    -> std::vector<const std::pair<const SliceKey, Packed>*> {
+  std::vector<const std::pair<const SliceKey, Packed>*> entries;
+  for (auto it = slices_.lower_bound({service.name_space, service.name, ""});
+       it != slices_.end() && it->first.service == service.name &&
+       it->first.name_space == service.name_space;
+       ++it) {
+    entries.push_back(&*it);
+  }
+  return entries;
+}
+
 std::vector<const model::EndpointSlice*> ClusterState::SlicesOf(const ObjectName& service) const {
   found_slices_.clear();
   std::vector<const model::EndpointSlice*> slices;
-  for (auto link = slices_of_.lower_bound({service, std::string()});
-       link != slices_of_.end() && link->first == service; ++link) {
+  for (const auto* entry : EntriesOf(service)) {
     auto slice = std::make_unique<model::EndpointSlice>();
-    slice->ParseFromString(slices_.at({service.name_space, link->second}).bytes);
+    Unpack(entry->first, entry->second, *slice);
     slices.push_back(slice.get());
     found_slices_.push_back(std::move(slice));
   }
   return slices;
 }
 
+std::vector<std::string> ClusterState::PackedSlicesOf(const ObjectName& service) const {
+  std::vector<std::string> packed;
+  for (const auto* entry : EntriesOf(service)) packed.push_back(entry->second.bytes);
+  return packed;
+}
+
 void ClusterState::ForEachService(const std::function<void(const model::Service&)>& visit) const {
   model::Service service;
   for (const auto& [name, packed] : services_) {
-    service.ParseFromString(packed.bytes);
+    Unpack(name, packed, service);
     visit(service);
   }
 }
@@ -158,8 +241,8 @@ void ClusterState::ForEachService(const std::function<void(const model::Service&
 void ClusterState::ForEachEndpointSlice(
     const std::function<void(const model::EndpointSlice&)>& visit) const {
   model::EndpointSlice slice;
-  for (const auto& [name, packed] : slices_) {
-    slice.ParseFromString(packed.bytes);
+  for (const auto& [key, packed] : slices_) {
+    Unpack(key, packed, slice);
     visit(slice);
   }
 }

@@ -15,14 +15,21 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
+
 #include "control/model/endpoint_slice.pb.h"
 #include "control/model/node.pb.h"
 #include "control/model/service.pb.h"
 
 namespace sluice {
 
-// The label by which a slice names its Service.
+// The labels that bear on traffic; others are not kept.
+// By this a slice names its Service.
 inline constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+// A Service, or its slices, that no proxy serves, whatever the value.
+inline constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
+// A Service that the proxy of that name serves, and no other.
+inline constexpr char kProxyNameLabel[] = "service.kubernetes.io/service-proxy-name";
 
 struct ObjectName {
   std::string name_space;
@@ -43,12 +50,12 @@ struct Changes {
   bool empty() const { return !all && services.empty(); }
 };
 
-// Objects are stored without metadata.resourceVersion, unknown fields and kubectl's copy of the
-// manifest, which say nothing about traffic: an object that differs only there is no change.
-// Services and slices are kept serialized, a fifth of the size that they have as messages
-// (DESIGN.md has the figures), and made into messages when asked for. Thread: loop only, also for
-// const functions. Cost: logarithmic in the objects, and linear in the size of those that are set
-// or handed out, unless said.
+// Objects are stored without what says nothing about traffic (unknown fields, versions, other
+// labels, all annotations, zones of endpoints; DESIGN.md has the list): an object that differs only
+// there is no change. Services and slices are kept serialized, an eighth of the size that they have
+// as messages (DESIGN.md has the figures), and made into messages when asked for. Thread: loop
+// only, also for const functions. Cost: logarithmic in the objects, and linear in the size of those
+// that are set or handed out, unless said.
 class ClusterState {
  public:
   // `own_node`: the name of the Node that this agent runs on.
@@ -86,7 +93,12 @@ class ClusterState {
   // of SlicesOf.
   std::vector<const model::EndpointSlice*> SlicesOf(const ObjectName& service) const;
 
-  // In the order of namespace and name. `visit` must not change the state.
+  // Copies of the same as they are kept, for who has time to parse them: without the names of
+  // Service, slice and namespace. Cost: far below that of making messages of them.
+  std::vector<std::string> PackedSlicesOf(const ObjectName& service) const;
+
+  // In the order of namespace and name, slices in that of namespace, Service and name. `visit` must
+  // not change the state.
   void ForEachService(const std::function<void(const model::Service&)>& visit) const;
   void ForEachEndpointSlice(const std::function<void(const model::EndpointSlice&)>& visit) const;
   void ForEachNode(const std::function<void(const model::Node&)>& visit) const;
@@ -96,32 +108,49 @@ class ClusterState {
   std::size_t node_count() const { return nodes_.size(); }
 
  private:
-  struct PackedService {
-    std::string bytes;        // serialized; equal for equal Services
+  struct Packed {
+    std::string bytes;        // serialized, without what the key says; equal for equal objects
     std::uint64_t epoch = 0;  // of the last Set
   };
-  struct PackedSlice {
-    std::string bytes;
-    std::string service;  // that its label names
-    std::uint64_t epoch = 0;
+  // A slice's place: with those of the Service that its label names.
+  struct SliceKey {
+    std::string name_space;
+    std::string service;  // empty: no Service's
+    std::string name;
+
+    friend auto operator<=>(const SliceKey&, const SliceKey&) = default;
+  };
+  // Finds the place by namespace and name alone.
+  struct SliceHash {
+    using is_transparent = void;
+    std::size_t operator()(const SliceKey* key) const;
+    std::size_t operator()(const ObjectName& name) const;
+  };
+  struct SliceEqual {
+    using is_transparent = void;
+    bool operator()(const SliceKey* a, const SliceKey* b) const { return a == b; }
+    bool operator()(const SliceKey* a, const ObjectName& b) const {
+      return a->name == b.name && a->name_space == b.name_space;
+    }
   };
   struct KeptNode {
     model::Node node;
     std::uint64_t epoch = 0;
   };
 
-  void Link(const ObjectName& name, const std::string& service);
-  void Unlink(const ObjectName& name, const std::string& service);
+  std::vector<const std::pair<const SliceKey, Packed>*> EntriesOf(const ObjectName& service) const;
+  static void Unpack(const ObjectName& name, const Packed& packed, model::Service& service);
+  static void Unpack(const SliceKey& key, const Packed& packed, model::EndpointSlice& slice);
   void TouchService(const std::string& name_space, const std::string& name);
   void TouchNode(const std::string& name);
 
   std::string own_node_;
   std::uint64_t epoch_ = 1;
   std::uint64_t synced_epoch_ = 0;
-  std::map<ObjectName, PackedService> services_;
-  std::map<ObjectName, PackedSlice> slices_;
+  std::map<ObjectName, Packed> services_;
+  std::map<SliceKey, Packed> slices_;
+  absl::flat_hash_set<const SliceKey*, SliceHash, SliceEqual> slice_keys_;  // into slices_
   std::map<std::string, KeptNode> nodes_;
-  std::set<std::pair<ObjectName, std::string>> slices_of_;  // (Service, name of a slice of it)
   Changes changes_;
   // The last answers.
   mutable model::Service found_service_;

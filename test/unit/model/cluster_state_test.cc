@@ -7,6 +7,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "control/model/stable_bytes.h"
+
 namespace sluice {
 namespace {
 
@@ -107,6 +109,87 @@ TEST(ClusterStateTest, TouchesNothingWhenNothingOfUseChanged) {
   state.SetNode(heartbeat);
   EXPECT_TRUE(state.TakeChanges().empty());
   EXPECT_FALSE(state.FindService(Named("web"))->metadata().has_resource_version());
+}
+
+TEST(ClusterStateTest, KeepsNothingThatSaysNothingAboutTraffic) {
+  ClusterState state(kOwnNode);
+  state.SetService(Service("web"));
+  state.SetEndpointSlice(Slice("web-1", "web"));
+  state.TakeChanges();
+  model::Service service = Service("web");
+  service.mutable_metadata()->set_uid("5d6f7a9c");
+  (*service.mutable_metadata()->mutable_labels())["app"] = "web";
+  (*service.mutable_metadata()->mutable_annotations())["note"] = "x";
+  (*service.mutable_spec()->mutable_selector())["app"] = "web";
+  service.mutable_spec()->add_ip_families("IPv4");
+  service.mutable_spec()->set_ip_family_policy("SingleStack");
+  state.SetService(service);
+  model::EndpointSlice slice = Slice("web-1", "web");
+  (*slice.mutable_metadata()
+        ->mutable_annotations())["endpoints.kubernetes.io/last-change-trigger-time"] = "x";
+  (*slice.mutable_metadata()->mutable_labels())["endpointslice.kubernetes.io/managed-by"] = "x";
+  slice.mutable_metadata()->mutable_creation_timestamp()->set_seconds(1);
+  slice.mutable_endpoints(0)->set_zone("zone-a");
+  slice.mutable_endpoints(0)->mutable_conditions()->set_ready(true);
+  state.SetEndpointSlice(slice);
+  EXPECT_TRUE(state.TakeChanges().empty());
+}
+
+TEST(ClusterStateTest, KeepsWhatBearsOnTraffic) {
+  ClusterState state(kOwnNode);
+  model::Service service = Service("web");
+  (*service.mutable_metadata()->mutable_labels())[kProxyNameLabel] = "other";
+  service.mutable_metadata()->mutable_creation_timestamp()->set_seconds(7);
+  state.SetService(service);
+  model::EndpointSlice slice = Slice("web-1", "web");
+  (*slice.mutable_metadata()->mutable_labels())[kHeadlessLabel] = "";
+  slice.mutable_endpoints(0)->set_node_name("node-b");
+  slice.mutable_endpoints(0)->mutable_hints()->add_for_zones()->set_name("zone-a");
+  state.SetEndpointSlice(slice);
+  EXPECT_EQ(state.FindService(Named("web"))->SerializeAsString(), service.SerializeAsString());
+  const std::vector<const model::EndpointSlice*> slices = state.SlicesOf(Named("web"));
+  ASSERT_EQ(slices.size(), 1u);
+  EXPECT_EQ(SerializeStable(*slices[0]), SerializeStable(slice)) << slices[0]->DebugString();
+}
+
+TEST(ClusterStateTest, HandsOutPackedSlicesOfTheServiceAlone) {
+  ClusterState state(kOwnNode);
+  state.SetEndpointSlice(Slice("web-1", "web", "198.51.100.1"));
+  state.SetEndpointSlice(Slice("web-2", "web", "198.51.100.2"));
+  state.SetEndpointSlice(Slice("web-x-1", "web-x", "198.51.100.3"));
+  std::vector<std::string> addresses;
+  for (const std::string& bytes : state.PackedSlicesOf(Named("web"))) {
+    model::EndpointSlice slice;
+    ASSERT_TRUE(slice.ParseFromString(bytes));
+    addresses.push_back(slice.endpoints(0).addresses(0));
+  }
+  EXPECT_THAT(addresses, ElementsAre("198.51.100.1", "198.51.100.2"));
+}
+
+// ready, serving, terminating, as those read them who know what a missing one means.
+std::vector<bool> Read(const model::EndpointConditions& conditions) {
+  const bool ready = !conditions.has_ready() || conditions.ready();
+  return {ready, conditions.has_serving() ? conditions.serving() : ready, conditions.terminating()};
+}
+
+TEST(ClusterStateTest, ReadsTheSameFromConditionsWithoutDefaults) {
+  using Setter = void (model::EndpointConditions::*)(bool);
+  constexpr Setter kSetters[] = {&model::EndpointConditions::set_ready,
+                                 &model::EndpointConditions::set_serving,
+                                 &model::EndpointConditions::set_terminating};
+  for (int combination = 0; combination < 27; ++combination) {  // each missing, false or true
+    model::EndpointSlice slice = Slice("web-1", "web");
+    model::EndpointConditions& conditions = *slice.mutable_endpoints(0)->mutable_conditions();
+    int rest = combination;
+    for (const Setter set : kSetters) {
+      if (rest % 3 != 0) (conditions.*set)(rest % 3 == 2);
+      rest /= 3;
+    }
+    ClusterState state(kOwnNode);
+    state.SetEndpointSlice(slice);
+    const model::Endpoint& kept = state.SlicesOf(Named("web")).at(0)->endpoints(0);
+    EXPECT_EQ(Read(kept.conditions()), Read(conditions)) << conditions.ShortDebugString();
+  }
 }
 
 TEST(ClusterStateTest, TouchesBothServicesWhenASliceMovesBetweenThem) {
