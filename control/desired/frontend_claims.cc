@@ -49,7 +49,7 @@ void FrontendClaims::Set(const ServicePortName& name, const Age& age,
   touched.insert(name);
   for (const Frontend& frontend : it->second.frontends) {
     const abi::service_key key = KeyOf(frontend);
-    std::vector<const Claimant*>& claimants = claims_[key];
+    Claimants& claimants = claims_[key];
     const auto place = std::lower_bound(claimants.begin(), claimants.end(), &*it, Precedes);
     if (place == claimants.begin() && !claimants.empty()) touched.insert(claimants.front()->first);
     claimants.insert(place, &*it);
@@ -70,9 +70,9 @@ void FrontendClaims::Withdraw(const Claimant& claimant, std::set<ServicePortName
   for (const Frontend& frontend : claimant.second.frontends) {
     const abi::service_key key = KeyOf(frontend);
     const auto it = claims_.find(key);
-    std::vector<const Claimant*>& claimants = it->second;
+    Claimants& claimants = it->second;
     const bool had_it = claimants.front() == &claimant;
-    std::erase(claimants, &claimant);
+    claimants.erase(std::find(claimants.begin(), claimants.end(), &claimant));
     if (had_it && !claimants.empty()) touched.insert(claimants.front()->first);
     if (claimants.size() <= 1) contested_.erase(key);
     if (claimants.empty()) claims_.erase(it);
@@ -92,7 +92,7 @@ std::vector<Frontend> FrontendClaims::Won(const ServicePortName& name) const {
 std::vector<Problem> FrontendClaims::Conflicts() const {
   std::set<Problem> conflicts;
   for (const abi::service_key& key : contested_) {
-    const std::vector<const Claimant*>& claimants = claims_.at(key);
+    const Claimants& claimants = claims_.at(key);
     const Claimant& winner = *claimants.front();
     for (const Claimant* loser : claimants) {
       if (loser == &winner) continue;

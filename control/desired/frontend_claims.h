@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 
 #include "control/desired/desired_state.h"
 #include "maps/row_compare.h"
@@ -51,13 +52,14 @@ class FrontendClaims {
     std::vector<Frontend> frontends;
   };
   using Claimant = std::pair<const ServicePortName, Entry>;
+  using Claimants = absl::InlinedVector<const Claimant*, 2>;  // nearly always one
 
   static bool Precedes(const Claimant* a, const Claimant* b);
   void Withdraw(const Claimant& claimant, std::set<ServicePortName>& touched);
 
   std::map<ServicePortName, Entry> entries_;
   // By address, port and protocol; in order of precedence, the first has it.
-  absl::flat_hash_map<abi::service_key, std::vector<const Claimant*>> claims_;
+  absl::flat_hash_map<abi::service_key, Claimants> claims_;
   std::set<abi::service_key> contested_;
 };
 
