@@ -82,7 +82,9 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.flows_deleted_v4 = sweep_->deleted_v4();
   if (parts.services) {
     for (const auto& [name, service] : reconciler_->services()) {
-      snapshot.services.push_back({service, reconciler_->ServiceId(name)});
+      snapshot.services.push_back(
+          {service, reconciler_->ServiceId(name),
+           reconciler_->cluster().PackedSlicesOf({name.name_space, name.name})});
     }
   }
   if (parts.drops) snapshot.drops = NameDrops();

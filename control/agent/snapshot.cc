@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "control/base/names.h"
+#include "control/desired/endpoint_sets.h"
 
 namespace sluice {
 namespace {
@@ -37,12 +38,29 @@ std::string_view StateName(BackendState state) {
   return "notReady";
 }
 
-Json ServiceJson(const ServiceSnapshot& entry) {
+// Of the entry's backends, by place.
+std::vector<std::string> NodeNames(const ServiceSnapshot& entry, const std::string& own_node) {
+  std::vector<model::EndpointSlice> slices(entry.slices.size());
+  std::vector<const model::EndpointSlice*> pointers;
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    slices[i].ParseFromString(entry.slices[i]);  // our own bytes
+    pointers.push_back(&slices[i]);
+  }
+  const ServicePortName& name = entry.service.name;
+  NodeConfig node;
+  node.node_name = own_node;
+  return NodeNamesOf(entry.service.backends, {.name = name.port_name, .protocol = name.protocol},
+                     pointers, node);
+}
+
+Json ServiceJson(const ServiceSnapshot& entry, const std::string& own_node) {
+  const std::vector<std::string> nodes = NodeNames(entry, own_node);
   Json backends = Json::array();
-  for (const DesiredBackend& backend : entry.service.backends) {
+  for (std::size_t i = 0; i < entry.service.backends.size(); ++i) {
+    const DesiredBackend& backend = entry.service.backends[i];
     backends.push_back({{"address", backend.address.address.ToString()},
                         {"port", backend.address.port},
-                        {"node", backend.node},
+                        {"node", nodes[i]},
                         {"state", StateName(backend.state)}});
   }
   const ServicePortName& name = entry.service.name;
@@ -144,7 +162,7 @@ std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& ma
   json["features"] = snapshot.features;
   json["services"] = Json::array();
   for (const ServiceSnapshot& service : snapshot.services) {
-    json["services"].push_back(ServiceJson(service));
+    json["services"].push_back(ServiceJson(service, snapshot.node_name));
   }
   json["listenersShadowed"] = ShadowedJson(snapshot);
   json["timeouts"] = {{"tcpEstablished", absl::FormatDuration(snapshot.timeouts.tcp_established)},

@@ -32,6 +32,9 @@ namespace sluice {
 struct ServiceSnapshot {
   DesiredService service;
   std::uint32_t id = 0;  // 0: not programmed
+  // As ClusterState::PackedSlicesOf: they have the names of the backends' nodes, and to look for
+  // those is for the thread that answers, not for the loop.
+  std::vector<std::string> slices;
 };
 
 // A sampled drop, with the names of its time.
@@ -84,7 +87,7 @@ struct Snapshot {
 
 // Parts that cost something to take.
 struct SnapshotParts {
-  bool services = false;  // a copy of all of them
+  bool services = false;  // a copy of all of them and of their slices
   bool drops = false;     // a lookup for each
   bool metrics = false;   // a look at every service
 };

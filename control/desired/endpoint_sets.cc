@@ -124,6 +124,27 @@ bool Fits(const Candidate& candidate, Topology topology, const NodeConfig& node)
 
 using CandidateMap = std::map<BackendAddress, Candidate>;
 
+CandidateMap CandidatesOf(const PortSpec& port, std::span<const model::EndpointSlice* const> slices,
+                          const NodeConfig& node) {
+  CandidateMap candidates;
+  for (const model::EndpointSlice* slice : slices) {
+    if (!Counts(*slice)) continue;
+    const std::vector<std::uint16_t> targets = TargetPorts(port, *slice);
+    if (targets.empty()) continue;
+    for (const model::Endpoint& endpoint : slice->endpoints()) {
+      const absl::StatusOr<IpAddress> address = AddressOf(endpoint, *slice);
+      if (!address.ok()) continue;
+      const Candidate candidate = Judge(endpoint, node);
+      for (std::uint16_t target : targets) {
+        const auto [it, is_new] =
+            candidates.try_emplace(BackendAddress{*address, target, port.protocol}, candidate);
+        if (!is_new && candidate.Rank() < it->second.Rank()) it->second = candidate;
+      }
+    }
+  }
+  return candidates;
+}
+
 // Fills in the sets of one family's endpoints.
 void MakeSets(const CandidateMap& candidates, bool v4, const NodeConfig& node,
               std::vector<DesiredBackend>& backends) {
@@ -146,8 +167,7 @@ void MakeSets(const CandidateMap& candidates, bool v4, const NodeConfig& node,
     backend.in_cluster_set =
         ready.empty() ? falls_back : is_ready && Fits(candidate, topology, node);
     backend.in_local_set = candidate.local && (local_ready ? is_ready : falls_back);
-    backend.node = candidate.endpoint->node_name();
-    backends.push_back(std::move(backend));
+    backends.push_back(backend);
   }
 }
 
@@ -179,28 +199,26 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
 std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
                                        std::span<const model::EndpointSlice* const> slices,
                                        const NodeConfig& node) {
-  CandidateMap candidates;
-  for (const model::EndpointSlice* slice : slices) {
-    if (!Counts(*slice)) continue;
-    const std::vector<std::uint16_t> targets = TargetPorts(port, *slice);
-    if (targets.empty()) continue;
-    for (const model::Endpoint& endpoint : slice->endpoints()) {
-      const absl::StatusOr<IpAddress> address = AddressOf(endpoint, *slice);
-      if (!address.ok()) continue;
-      const Candidate candidate = Judge(endpoint, node);
-      for (std::uint16_t target : targets) {
-        const auto [it, is_new] =
-            candidates.try_emplace(BackendAddress{*address, target, port.protocol}, candidate);
-        if (!is_new && candidate.Rank() < it->second.Rank()) it->second = candidate;
-      }
-    }
-  }
+  const CandidateMap candidates = CandidatesOf(port, slices, node);
   std::vector<DesiredBackend> backends;
   backends.reserve(candidates.size());
   MakeSets(candidates, true, node, backends);
   MakeSets(candidates, false, node, backends);
   std::sort(backends.begin(), backends.end());
   return backends;
+}
+
+std::vector<std::string> NodeNamesOf(std::span<const DesiredBackend> backends, const PortSpec& port,
+                                     std::span<const model::EndpointSlice* const> slices,
+                                     const NodeConfig& node) {
+  const CandidateMap candidates = CandidatesOf(port, slices, node);
+  std::vector<std::string> names;
+  names.reserve(backends.size());
+  for (const DesiredBackend& backend : backends) {
+    const auto it = candidates.find(backend.address);
+    names.emplace_back(it == candidates.end() ? "" : it->second.NodeName());
+  }
+  return names;
 }
 
 }  // namespace sluice

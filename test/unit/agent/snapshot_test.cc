@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "control/report/agent_snapshot.h"
+#include "test/support/service_builder.h"
 
 namespace sluice {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::SizeIs;
+using testing::SliceBuilder;
 using Json = nlohmann::json;
 
 Snapshot Healthy() {
@@ -46,9 +48,10 @@ TEST(SnapshotJsonTest, IsUnderstoodBySluicectl) {
   service.service.type = "NodePort";
   DesiredBackend backend;
   backend.address = {IpAddress::Parse("10.244.1.5").value(), 8080, IPPROTO_TCP};
-  backend.node = "n2";
   backend.state = BackendState::kTerminating;
   service.service.backends = {backend};
+  service.slices = {
+      SliceBuilder("a", "x").Endpoint("10.244.1.5", "n2").Build().SerializeAsString()};
   snapshot.services = {service};
 
   const std::string text = SnapshotJson(snapshot, {{"sl_flows", 3, 100}});

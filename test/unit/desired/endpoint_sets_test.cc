@@ -30,6 +30,12 @@ class EndpointSetsTest : public ::testing::TestWithParam<bool> {
     for (const model::EndpointSlice& slice : built) pointers.push_back(&slice);
     return BackendsOf(port_, pointers, node_);
   }
+  std::vector<std::string> NodeNames(const std::vector<DesiredBackend>& backends,
+                                     const SliceBuilder& slice) const {
+    const model::EndpointSlice built = slice.Build();
+    const std::vector<const model::EndpointSlice*> pointers = {&built};
+    return NodeNamesOf(backends, port_, pointers, node_);
+  }
   // Hosts in the set, as Address() numbers them.
   std::vector<std::string> ClusterSet(const std::vector<SliceBuilder>& slices) const {
     return Set(slices, &DesiredBackend::in_cluster_set);
@@ -66,7 +72,23 @@ TEST_P(EndpointSetsTest, ReadyEndpointsTakeNewFlows) {
   EXPECT_EQ(backends[0].address.port, 8080);
   EXPECT_FALSE(backends[0].local);
   EXPECT_TRUE(backends[1].local);
-  EXPECT_EQ(backends[1].node, "here");
+}
+
+TEST_P(EndpointSetsTest, NamesTheNodesOfBackendsByPlace) {
+  SliceBuilder slice = Slice();
+  slice.Endpoint(Address(2), "here").Endpoint(Address(1), "there").Endpoint(Address(3), "");
+  const std::vector<DesiredBackend> backends = Backends({slice});
+  EXPECT_THAT(NodeNames(backends, slice), ElementsAre("there", "here", ""));
+  EXPECT_THAT(NodeNames(backends, Slice().Endpoint(Address(2), "moved")),
+              ElementsAre("", "moved", ""))
+      << "the slice has changed since";
+}
+
+TEST_P(EndpointSetsTest, NamesTheNodeOfTheAppearanceThatCounts) {
+  SliceBuilder slice = Slice();
+  slice.Endpoint(Address(1), "leaving").Ready(false).Terminating(true);
+  slice.Endpoint(Address(1), "here");
+  EXPECT_THAT(NodeNames(Backends({slice}), slice), ElementsAre("here"));
 }
 
 TEST_P(EndpointSetsTest, MissingNodeNameMeansRemote) {
