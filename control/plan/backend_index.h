@@ -18,7 +18,7 @@ namespace sluice {
 abi::service_key AddressOf(const abi::backend& row);
 
 // Ids chained by the hash of their rows' addresses. The rows, by id, are given with each call:
-// held once more here, as keys, 100,000 of them would take four times as much as the chains do.
+// held once more here, as keys, 100,000 of them would take six times as much as the chains do.
 // Thread-compatible. Cost: that of the ids with the same hash, nearly always one or two.
 class BackendIndex {
  public:
@@ -27,7 +27,7 @@ class BackendIndex {
 
   // Requires: id is not 0, has a row, and is not in the index. Adding many is linear in them.
   void Add(Rows rows, std::uint32_t id);
-  // Requires: the row of id is as it was when added. Nothing happens when it was not.
+  // Requires: the row of id is as it was when added. Nothing happens when id is not in the index.
   void Remove(Rows rows, std::uint32_t id);
   // In the order in which they were added. Requires: the rows are as they were when added.
   Ids At(Rows rows, const abi::service_key& address) const;
