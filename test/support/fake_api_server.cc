@@ -164,6 +164,8 @@ int FakeApiServer::watches(std::string_view resource) const {
   const std::lock_guard<std::mutex> held(impl_->state.lock);
   int count = 0;
   for (const api::WatchControl* watch : impl_->state.watches) {
+    // One that was told to end, and has not come to it yet, is nobody's any more.
+    if (watch->end || watch->cut) continue;
     if (resource.empty() || watch->resource == resource) ++count;
   }
   return count;
