@@ -14,5 +14,7 @@ const volatile __u32 sl_opening_mask = 32768 - 1;
 
 /* Of the socket programs: the cookie of the node's own network namespace. */
 const volatile __u64 sl_node_netns;
+/* Whether TCP connections of other network namespaces, the pods', get their backend too. */
+const volatile bool sl_pod_sockets;
 /* Whether a program can say with which error a call fails (Linux 6.1); else it is EPERM. */
 const volatile bool sl_has_retval;

@@ -10,6 +10,7 @@
 
 #include "maps/backend.h"
 #include "maps/config.h"
+#include "maps/connection.h"
 #include "maps/filter.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
@@ -124,6 +125,22 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_peers);
 } sl_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} sl_conns SEC(".maps");
+
+/* A row is as large as eight of sl_svc_stats, and most ids never have one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct connection_stats_key);
+	__type(value, struct connection_stats);
+	__uint(max_entries, 65536);
+} sl_conn_stats SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The socket programs, attached to a cgroup: services for the node's own processes. */
+/* The socket programs, attached to a cgroup, and the walks over the sockets that they know. */
 #include "hook/ctx_tc.h"
 
+#include "core/connection.h"
 #include "core/socket.h"
 #include "packet/packet.h"
 
@@ -51,6 +52,27 @@ SEC("cgroup/getpeername6")
 int sl_getpeer6(sl_call_ctx *ctx)
 {
 	return socket_tell_service(ctx, true);
+}
+
+SEC("sockops")
+int sl_sockops(struct bpf_sock_ops *ctx)
+{
+	connection_event(ctx);
+	return 1;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int sl_walk_tcp(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	connection_walk(ctx);
+	return 0;
+}
+
+SEC("iter/bpf_sk_storage_map")
+int sl_walk_udp(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	peers_walk(ctx);
+	return 0;
 }
 
 /*

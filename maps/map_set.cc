@@ -100,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 16> kMaps = {
+  static const std::array<MapShape, 17> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -109,6 +109,8 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<uint32_t, abi::slot>(names::kSlots, BPF_MAP_TYPE_ARRAY, 1048576, BPF_F_MMAPABLE),
       Shape<uint32_t, abi::backend>(names::kBackends, BPF_MAP_TYPE_ARRAY, 262144),
       Shape<uint32_t, abi::backend_stats>(names::kBackendStats, BPF_MAP_TYPE_ARRAY, 262144),
+      Shape<abi::connection_stats_key, abi::connection_stats>(
+          names::kConnectionStats, BPF_MAP_TYPE_HASH, 65536, BPF_F_NO_PREALLOC),
       Shape<uint32_t, abi::filter_word>(names::kFilter, BPF_MAP_TYPE_ARRAY, abi::SL_FILTER_WORDS,
                                         BPF_F_MMAPABLE),
       Shape<abi::affinity_key, abi::affinity>(names::kAffinity, BPF_MAP_TYPE_LRU_HASH, 65536),
@@ -145,6 +147,7 @@ struct MapSet::Maps {
   std::optional<BpfTable<abi::source_range_key, abi::source_range>> source_ranges;
   std::optional<BpfTable<std::uint32_t, abi::backend>> backends;
   std::optional<BpfTable<std::uint32_t, abi::backend_stats>> backend_stats;
+  std::optional<BpfTable<abi::connection_stats_key, abi::connection_stats>> connection_stats;
   std::optional<BpfTable<abi::affinity_key, abi::affinity>> affinity;
   std::optional<BpfTable<abi::flow, abi::flow_entry>> flows;
   std::optional<BpfTable<std::uint32_t, abi::opening_bucket>> opening;
@@ -204,6 +207,7 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(maps->OpenSlots(folder));
   RETURN_IF_ERROR(Open(folder, names::kBackends, maps->backends));
   RETURN_IF_ERROR(Open(folder, names::kBackendStats, maps->backend_stats));
+  RETURN_IF_ERROR(Open(folder, names::kConnectionStats, maps->connection_stats));
   RETURN_IF_ERROR(maps->OpenFilter(folder));
   RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
   RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
@@ -229,6 +233,9 @@ Table<abi::source_range_key, abi::source_range>& MapSet::source_ranges() const {
 Table<std::uint32_t, abi::backend>& MapSet::backends() const { return *maps_->backends; }
 Table<std::uint32_t, abi::backend_stats>& MapSet::backend_stats() const {
   return *maps_->backend_stats;
+}
+Table<abi::connection_stats_key, abi::connection_stats>& MapSet::connection_stats() const {
+  return *maps_->connection_stats;
 }
 Table<abi::affinity_key, abi::affinity>& MapSet::affinity() const { return *maps_->affinity; }
 Table<abi::flow, abi::flow_entry>& MapSet::flows() const { return *maps_->flows; }
@@ -258,6 +265,8 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   add(*maps_->slots_map, slots);
   add(maps_->backends->map(), backends);
   add(maps_->backend_stats->map(), backends);
+  ASSIGN_OR_RETURN(const std::uint64_t connections, CountRows(maps_->connection_stats->map()));
+  add(maps_->connection_stats->map(), connections);
   uses.push_back(
       {names::kFilter, maps_->filter->CountSet(), std::uint64_t{1} << abi::SL_FILTER_BITS_LOG2});
   ASSIGN_OR_RETURN(const std::uint64_t affinity, CountRows(maps_->affinity->map()));

@@ -15,6 +15,7 @@
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
 #include "maps/config.h"
+#include "maps/connection.h"
 #include "maps/filter_array.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
@@ -58,6 +59,7 @@ class MapSet {
   Table<abi::source_range_key, abi::source_range>& source_ranges() const;
   Table<std::uint32_t, abi::backend>& backends() const;
   Table<std::uint32_t, abi::backend_stats>& backend_stats() const;
+  Table<abi::connection_stats_key, abi::connection_stats>& connection_stats() const;
   Table<abi::affinity_key, abi::affinity>& affinity() const;
   Table<abi::flow, abi::flow_entry>& flows() const;
   Table<std::uint32_t, abi::opening_bucket>& opening() const;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Services for the node's own processes: a call that names a service's address is given a
+ * Services for processes of the node and of pods: a call that names a service's address is given a
  * backend's, and the service's again where it is asked who the peer is. No packet is rewritten.
  */
 #pragma once
@@ -20,6 +20,7 @@ struct socket_target {
 	__be16 port;
 	__u8 traced;  /* nothing is counted or remembered */
 	__u8 connect; /* the call is connect() */
+	__u8 pod;     /* the socket is of another network namespace than the node's */
 	__u32 protocol;
 	__u32 family;	/* enum sl_family, of the address */
 	__u32 frontend; /* enum sl_frontend_kind */
@@ -104,28 +105,44 @@ static __noinline int socket_choose(struct socket_target *target, struct socket_
 	struct service *service;
 	struct backend *backend;
 	struct addr node;
+	bool leave;
 
 	if (!config || target->family >= SL_FAMILY_COUNT)
+		return 0;
+	/* A pod's loopback is its own; what its packets may not reach the programs at its interface
+	 * say. */
+	leave = loopback || target->pod;
+	if (loopback && target->pod)
 		return 0;
 	node = config->node_address[target->family];
 	if (loopback)
 		key.address = node;
 	if (!filter_has(&key.address, target->port, target->protocol))
-		return loopback ? 0 : socket_unknown(target);
+		return leave ? 0 : socket_unknown(target);
 	*(__u64 *)&key.port = (__u64)target->protocol << 32 | target->port;
 	service = bpf_map_lookup_elem(&sl_services, &key);
 	if (loopback && service && service->kind != SL_FRONTEND_NODE_PORT)
 		return 0;
 	if (!service)
-		return loopback ? 0 : socket_unknown(target);
+		return leave ? 0 : socket_unknown(target);
+	/* Which address the pod would have as a client is known of its packets only. */
+	if (target->pod && service->flags & (SL_SERVICE_RANGES_V4 | SL_SERVICE_RANGES_V6))
+		return 0;
 	target->frontend = service->kind;
 	/* Source ranges: the node's own traffic passes if the node's address is in range. */
 	backend = select_backend(service, &node, &bound, target->family, false, 0, &id, &reason);
 	if (!backend)
 		return socket_refuse(target, service->id, reason);
 	target->service_id = service->id;
-	if (service->flags & SL_SERVICE_AFFINITY && !target->traced)
-		affinity_bind(service, &bound, id, backend->generation);
+	if (service->flags & SL_SERVICE_AFFINITY && !target->traced) {
+		__u32 first_id = affinity_bind(service, &bound, id, backend->generation);
+		struct backend *first = bpf_map_lookup_elem(&sl_backends, &first_id);
+
+		if (first && first->flags & SL_BACKEND_USABLE) {
+			backend = first;
+			id = first_id;
+		}
+	}
 	peer->service = target->address;
 	peer->service_port = target->port;
 	peer->backend = backend->address;
@@ -147,15 +164,20 @@ static __always_inline int socket_end(int verdict)
 	return CALL_REFUSE;
 }
 
-/* Return: whether the socket is one of the node's own that services are for. */
-static __always_inline bool socket_target(sl_call_ctx *ctx, bool v6, struct socket_target *target)
+/* Return: whether the call is one that gets its backend here. */
+static __always_inline bool socket_target(sl_call_ctx *ctx, bool v6, bool connect,
+					  struct socket_target *target)
 {
 	__builtin_memset(target, 0, sizeof(*target));
 	target->protocol = ctx->protocol;
 	if (target->protocol != IPPROTO_TCP && target->protocol != IPPROTO_UDP)
 		return false;
 	target->netns = bpf_get_netns_cookie(ctx);
-	if (target->netns != sl_node_netns)
+	target->connect = connect;
+	target->pod = target->netns != sl_node_netns;
+	/* Datagrams of pods are looked at one by one, so that none goes to a backend that is gone.
+	 */
+	if (target->pod && (!sl_pod_sockets || !connect || target->protocol != IPPROTO_TCP))
 		return false;
 	call_address(ctx, v6, &target->address);
 	target->port = call_port(ctx);
@@ -166,32 +188,57 @@ static __always_inline bool socket_target(sl_call_ctx *ctx, bool v6, struct sock
 	return true;
 }
 
+/*
+ * Keeps @peer with the socket; NULL: whatever it was connected to before, it now is to something
+ * that is no service.
+ */
+static __always_inline void socket_remember(sl_call_ctx *ctx, const struct socket_target *target,
+					    const struct socket_peer *peer)
+{
+	__u64 create = peer ? BPF_SK_STORAGE_GET_F_CREATE : 0;
+	struct connection *connection;
+	struct socket_peers *peers;
+
+	if (target->protocol == IPPROTO_TCP) {
+		if (!peer) {
+			bpf_sk_storage_delete(&sl_conns, ctx->sk);
+			return;
+		}
+		connection = bpf_sk_storage_get(&sl_conns, ctx->sk, 0, create);
+		if (!connection)
+			return;
+		__builtin_memset(connection, 0, sizeof(*connection));
+		connection->peer = *peer;
+		return;
+	}
+	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, create);
+	if (!peers)
+		return;
+	__builtin_memset(peers, 0, sizeof(*peers));
+	if (peer)
+		peers->peers[0] = *peer;
+	peers->next = 1;
+}
+
 /* connect(): the backend for good. */
 static __always_inline int socket_connect(sl_call_ctx *ctx, bool v6)
 {
 	struct socket_peer peer = {};
-	struct socket_peers *peers;
 	struct socket_target target;
 	int verdict;
 
-	if (!socket_target(ctx, v6, &target))
+	if (!socket_target(ctx, v6, true, &target))
 		return CALL_PROCEED;
-	target.connect = 1;
 	verdict = socket_choose(&target, &peer);
 	if (verdict < 0)
 		return socket_end(verdict);
-	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0,
-				   verdict > 0 ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	/* Also of a socket that was connected to a service before, and now is to another address.
-	 */
-	if (peers) {
-		__builtin_memset(peers, 0, sizeof(*peers));
-		peers->peers[0] = peer;
-		peers->next = 1;
+	if (verdict == 0) {
+		socket_remember(ctx, &target, NULL);
+		return CALL_PROCEED;
 	}
-	if (verdict > 0)
-		call_set(ctx, v6, &peer.backend, peer.backend_port);
-	return socket_end(verdict);
+	socket_remember(ctx, &target, &peer);
+	call_set(ctx, v6, &peer.backend, peer.backend_port);
+	return CALL_PROCEED;
 }
 
 /*
@@ -235,7 +282,7 @@ static __always_inline int socket_send(sl_call_ctx *ctx, bool v6)
 	__u32 place = SL_SOCKET_PEERS;
 	int verdict;
 
-	if (!socket_target(ctx, v6, &target))
+	if (!socket_target(ctx, v6, false, &target))
 		return CALL_PROCEED;
 	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, 0);
 	if (peers) {
@@ -264,24 +311,40 @@ static __always_inline int socket_send(sl_call_ctx *ctx, bool v6)
 	return CALL_PROCEED;
 }
 
+/* Is @peer where the address is from? Then the service's takes its place. */
+static __always_inline bool socket_tell(sl_call_ctx *ctx, bool v6, const struct socket_peer *peer,
+					const struct addr *address, __be16 port)
+{
+	if (!peer->backend_id || peer->backend_port != port ||
+	    !same_address(&peer->backend, address))
+		return false;
+	call_set(ctx, v6, &peer->service, peer->service_port);
+	return true;
+}
+
 /* recvmsg() and getpeername(): the service's address in place of its backend's. */
 static __always_inline int socket_tell_service(sl_call_ctx *ctx, bool v6)
 {
-	struct socket_peers *peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, 0);
+	struct connection *connection;
+	struct socket_peers *peers;
 	struct addr address;
 	__be16 port;
 
-	if (!peers)
-		return CALL_PROCEED;
 	call_address(ctx, v6, &address);
 	port = call_port(ctx);
+	if (ctx->protocol == IPPROTO_TCP) {
+		connection = bpf_sk_storage_get(&sl_conns, ctx->sk, 0, 0);
+		if (connection)
+			socket_tell(ctx, v6, &connection->peer, &address, port);
+		return CALL_PROCEED;
+	}
+	peers = bpf_sk_storage_get(&sl_sockets, ctx->sk, 0, 0);
+	if (!peers)
+		return CALL_PROCEED;
 #pragma unroll
 	for (__u32 i = 0; i < SL_SOCKET_PEERS; i++) {
-		if (peers->peers[i].backend_id && peers->peers[i].backend_port == port &&
-		    same_address(&peers->peers[i].backend, &address)) {
-			call_set(ctx, v6, &peers->peers[i].service, peers->peers[i].service_port);
-			return CALL_PROCEED;
-		}
+		if (socket_tell(ctx, v6, &peers->peers[i], &address, port))
+			break;
 	}
 	return CALL_PROCEED;
 }

@@ -31,7 +31,7 @@ constexpr int kDebugVerbosity = 4;  // of kube-proxy's -v: "debug level"
 
 // Values as they are written, before they are judged.
 struct FlagTexts {
-  std::string socket_lb = "off";
+  std::string socket_lb = "on";
   std::string uplinks;
   std::string pod_interfaces;
   std::string service_cidr;
@@ -54,12 +54,16 @@ void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
   app.add_option("--state-dir", options.state_dir, "Folder for the lock, the socket and records")
       ->capture_default_str();
   app.add_option("--socket-lb", texts.socket_lb,
-                 "Whose connections get their backend at connect(): off, or host: those of the "
-                 "node's own processes, which reach no service otherwise")
-      ->check(CLI::IsMember({"off", "host"}))
+                 "Whose connections get their backend at connect(): on: TCP of pods, and TCP and "
+                 "UDP of the node's own processes; host: those only; off: nobody's, and the node's "
+                 "own processes reach no service")
+      ->check(CLI::IsMember({"on", "off", "host"}))
       ->capture_default_str();
   app.add_option("--cgroup", options.cgroup,
                  "cgroup v2 folder whose processes --socket-lb is for (default: all)");
+  app.add_flag("--reset-removed,!--no-reset-removed", options.reset_removed,
+               "End sockets that got their backend at connect() when its endpoint is removed")
+      ->capture_default_str();
   app.add_option("--uplinks", texts.uplinks,
                  "Interfaces to the network, comma list with globs (default: found by routes)");
   app.add_option("--pod-interfaces", texts.pod_interfaces,
@@ -158,7 +162,9 @@ absl::Status ChooseSource(const CLI::App& app, const KubeProxyFlags& flags,
 }
 
 absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
-  options.socket_lb = texts.socket_lb == "host" ? SocketLb::kHost : SocketLb::kOff;
+  options.socket_lb = texts.socket_lb == "on"     ? SocketLb::kOn
+                      : texts.socket_lb == "host" ? SocketLb::kHost
+                                                  : SocketLb::kOff;
   options.interfaces.uplinks = SplitPatterns(texts.uplinks);
   options.interfaces.pod_interfaces = SplitPatterns(texts.pod_interfaces);
   const auto service = ParseCidrs(texts.service_cidr);

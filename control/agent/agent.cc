@@ -169,6 +169,12 @@ absl::Status Agent::CreateParts() {
 absl::Status Agent::Start() {
   RETURN_IF_ERROR(reconciler_->Start());
   RETURN_IF_ERROR(node_->Start([this] { OnAddresses(); }));
+  if (node_->serves_sockets()) {
+    SocketSweepOptions sockets;
+    sockets.pin_folder = PinFolder(options_.bpffs);
+    sockets.end_lost = options_.reset_removed;
+    socket_sweep_ = std::make_unique<SocketSweep>(std::move(sockets), loop_, clock_, notice_);
+  }
   CheckListeners();
   Tell({.kind = "Node",
         .name = options_.node_name,
@@ -352,6 +358,10 @@ void Agent::OnRound() {
   CountRound();
   TrackWaiting();
   ReportNewProblems();
+  const std::uint64_t retired = reconciler_->counters().backends_retired;
+  if (std::exchange(backends_retired_, retired) != retired && socket_sweep_ != nullptr) {
+    socket_sweep_->Soon();
+  }
   if (!ready_said_) {
     FindShadowedPorts();
   } else if (shadow_timer_ == 0) {

@@ -26,6 +26,7 @@
 #include "control/agent/notice.h"
 #include "control/agent/proxy_metrics.h"
 #include "control/agent/snapshot.h"
+#include "control/agent/socket_sweep.h"
 #include "control/apply/loop_wake.h"
 #include "control/apply/reconciler.h"
 #include "control/base/clock.h"
@@ -120,6 +121,8 @@ class Agent final : public AgentView {
   std::unique_ptr<EventSink> events_;         // null: nobody to tell
   std::unique_ptr<ConntrackSweep> sweep_;
   absl::Status sweep_status_;
+  std::unique_ptr<SocketSweep> socket_sweep_;  // null: no socket is given a backend
+  std::uint64_t backends_retired_ = 0;         // when sockets were looked at for that
   bool asking_node_ = false;  // the reconciler is being told about the node already
   bool ready_said_ = false;
   std::vector<Listener> listeners_;

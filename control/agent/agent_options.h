@@ -20,6 +20,7 @@ namespace sluice {
 enum class SocketLb {
   kOff,   // nobody's: the node's own processes reach no service
   kHost,  // those of the node's own network namespace
+  kOn,    // those, and TCP of pods
 };
 
 enum class HealthKeeperChoice { kStart, kBeside, kNone };
@@ -32,6 +33,7 @@ struct AgentOptions {
   std::string state_dir = "/var/lib/sluice";
   SocketLb socket_lb = SocketLb::kOff;
   std::string cgroup;         // empty: the machine's cgroup v2 hierarchy
+  bool reset_removed = true;  // sockets whose endpoint is gone are ended
   InterfaceFlags interfaces;  // cluster_cidrs included
   NodePortFlag node_port_addresses;
   std::vector<IpPrefix> service_cidrs;

@@ -40,7 +40,8 @@ std::vector<std::string> Agent::Degraded() const {
         absl::FormatTime(absl::RFC3339_sec, stream.failing_since, absl::LocalTimeZone()), ": ",
         stream.error));
   }
-  for (const absl::Status& status : {sweep_status_, listeners_status_}) {
+  const absl::Status sockets = socket_sweep_ ? socket_sweep_->status() : absl::OkStatus();
+  for (const absl::Status& status : {sweep_status_, listeners_status_, sockets}) {
     if (!status.ok()) degraded.emplace_back(status.message());
   }
   return degraded;
@@ -75,6 +76,8 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.node_addresses = node_->addresses().node_ports;
   snapshot.features = node_->features().Named();
   snapshot.features["hostSockets"] = node_->serves_sockets();
+  snapshot.features["podSockets"] = node_->serves_pod_sockets();
+  if (socket_sweep_ != nullptr) snapshot.sockets = socket_sweep_->counts();
   snapshot.shadowed = shadowed_;
   snapshot.timeouts = options_.timeouts;
   snapshot.flows = sweep_->counts();

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "control/agent/metrics_text.h"
+#include "control/datapath/socket_programs.h"
 #include "maps/map_set.h"
 
 namespace sluice {
@@ -70,6 +71,9 @@ void AnswerMetrics(const MetricsEndpointOptions& options, AgentView& view,
   if (!snapshot.ok()) return Fail(response, snapshot.status());
   const absl::StatusOr<MapSet> maps = MapSet::OpenPinned(options.pin_folder);
   if (!maps.ok()) return Fail(response, maps.status());
+  // Brings what open connections have carried up to date; if it fails, the agent's own look says
+  // so.
+  WalkSockets(options.pin_folder).IgnoreError();
   const absl::StatusOr<std::string> text =
       MetricsText(**snapshot, *maps, {.backend_series = options.backend_series});
   if (!text.ok()) return Fail(response, text.status());

@@ -12,10 +12,13 @@
 #include "control/agent/kube_proxy_metrics.h"
 #include "control/agent/metrics_writer.h"
 #include "control/agent/process_metrics.h"
+#include "control/agent/socket_metrics.h"
 #include "control/agent/version.h"
+#include "control/base/connection_stats.h"
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 #include "maps/names.h"
+#include "maps/row_compare.h"
 
 namespace sluice {
 namespace {
@@ -77,6 +80,18 @@ absl::Status AddServices(const MapSet& maps, const ServiceNames& names, MetricsW
   return absl::OkStatus();
 }
 
+using ConnectionStats = std::map<abi::connection_stats_key, abi::connection_stats>;
+
+void AddServiceSockets(const ConnectionStats& stats, const ServiceNames& names,
+                       MetricsWriter& writer) {
+  LabelledConnections rows;
+  for (const auto& [key, row] : stats) {
+    const auto name = names.find(key.service_id);
+    if (name != names.end()) rows.emplace_back(LabelsOf(name->second), row);
+  }
+  AddSocketMetrics("sluice_service", rows, writer);
+}
+
 absl::Status AddDrops(const MapSet& maps, const ServiceNames& names, MetricsWriter& writer) {
   ASSIGN_OR_RETURN(const auto drops, maps.drops().Dump());
   // Ids that are no service's any more are counted together: their names are gone.
@@ -118,7 +133,7 @@ absl::Status AddMaps(const Snapshot& snapshot, const MapSet& maps, MetricsWriter
 // The backends with the lowest ids, which stay the same while they exist; a limit by use would
 // make series come and go with the traffic.
 absl::Status AddBackends(const Snapshot& snapshot, const MapSet& maps, const ServiceNames& names,
-                         std::size_t limit, MetricsWriter& writer) {
+                         const ConnectionStats& sockets, std::size_t limit, MetricsWriter& writer) {
   ASSIGN_OR_RETURN(auto backends, maps.backends().Dump());
   std::erase_if(backends,
                 [](const auto& row) { return (row.second.flags & abi::SL_BACKEND_PRESENT) == 0; });
@@ -133,22 +148,29 @@ absl::Status AddBackends(const Snapshot& snapshot, const MapSet& maps, const Ser
   backends.resize(std::min(backends.size(), limit));
   std::vector<std::pair<Labels, abi::backend_stats>> rows;
   std::vector<std::uint64_t> connections;
+  LabelledConnections socket_rows;
   for (const auto& [id, backend] : backends) {
     const auto name = names.find(backend.service_id);
     if (name == names.end()) continue;
     Labels labels = LabelsOf(name->second);
     labels.emplace_back("backend", EndText(backend.address, backend.port));
     ASSIGN_OR_RETURN(const auto stats, maps.backend_stats().Lookup(id));
-    rows.emplace_back(std::move(labels), stats.value_or(abi::backend_stats{}));
     const auto open = snapshot.flows.connections.find(id);
     connections.push_back(open == snapshot.flows.connections.end() ? 0 : open->second);
+    if (const auto own = sockets.find({0, id}); own != sockets.end()) {
+      connections.back() += OpenConnections(own->second);
+      socket_rows.emplace_back(labels, own->second);
+    }
+    rows.emplace_back(std::move(labels), stats.value_or(abi::backend_stats{}));
   }
   writer.Begin("sluice_backend_opened_total", "counter", "Flows given to the endpoint.");
   for (const auto& [labels, stats] : rows) writer.Sample(labels, std::uint64_t{stats.opened});
   writer.Begin("sluice_backend_failed_total", "counter", "SYNs that it did not answer in time.");
   for (const auto& [labels, stats] : rows) writer.Sample(labels, std::uint64_t{stats.failed});
-  writer.Begin("sluice_backend_connections", "gauge", "Flows that it has, at the last sweep.");
+  writer.Begin("sluice_backend_connections", "gauge",
+               "Flows that it has, at the last sweep, and sockets.");
   for (std::size_t i = 0; i < rows.size(); ++i) writer.Sample(rows[i].first, connections[i]);
+  AddSocketMetrics("sluice_backend", socket_rows, writer);
   return absl::OkStatus();
 }
 
@@ -209,6 +231,11 @@ void AddAgent(const Snapshot& snapshot, MetricsWriter& writer) {
   counter("sluice_rows_written_total", "Rows written to the maps.", counters.rows_written);
   counter("sluice_write_failures_total", "Rounds that stopped at a failure.",
           counters.write_failures);
+  counter("sluice_sockets_ended_total", "Sockets ended because their endpoint had gone.",
+          snapshot.sockets.ended);
+  gauge("sluice_sockets_out_of_reach",
+        "Sockets whose endpoint has gone, in network namespaces that cannot be entered.",
+        snapshot.sockets.not_reached);
   counter("sluice_rows_drifted_total", "Rows that somebody else had changed, put right.",
           counters.rows_drifted);
 }
@@ -225,8 +252,11 @@ absl::StatusOr<std::string> MetricsText(const Snapshot& snapshot, const MapSet& 
   ASSIGN_OR_RETURN(const auto name_rows, maps.service_names().Dump());
   const ServiceNames names(name_rows.begin(), name_rows.end());
   RETURN_IF_ERROR(AddServices(maps, names, writer));
+  ASSIGN_OR_RETURN(const auto connections, maps.connection_stats().Dump());
+  const ConnectionStats sockets(connections.begin(), connections.end());
+  AddServiceSockets(sockets, names, writer);
   RETURN_IF_ERROR(AddDrops(maps, names, writer));
-  RETURN_IF_ERROR(AddBackends(snapshot, maps, names, options.backend_series, writer));
+  RETURN_IF_ERROR(AddBackends(snapshot, maps, names, sockets, options.backend_series, writer));
   RETURN_IF_ERROR(AddMaps(snapshot, maps, writer));
   return writer.text();
 }

@@ -46,6 +46,14 @@ void MetricsWriter::Sample(const Labels& labels, const Histogram& histogram) {
   Line("_count", labels, absl::StrCat(histogram.count()));
 }
 
+void MetricsWriter::SummarySum(const Labels& labels, double sum) {
+  Line("_sum", labels, NumberText(sum));
+}
+
+void MetricsWriter::SummaryCount(const Labels& labels, std::uint64_t count) {
+  Line("_count", labels, absl::StrCat(count));
+}
+
 void MetricsWriter::Line(std::string_view suffix, const Labels& labels, const std::string& value) {
   absl::StrAppend(&text_, name_, std::string(suffix));
   const char* separator = "{";

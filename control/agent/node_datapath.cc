@@ -101,25 +101,28 @@ absl::Status NodeDatapath::Load() {
   return absl::OkStatus();
 }
 
-// A node whose own processes are without services is better than one whose pods are too.
+// A node whose own processes are without services is better than one whose pods are too, which the
+// programs on their interfaces serve.
 void NodeDatapath::ServeSockets() {
   const std::string folder = PinFolder(options_.bpffs);
   if (options_.socket_lb == SocketLb::kOff) {
     socket_status_ = DetachSocketPrograms(folder);
     return;
   }
+  const bool pods = options_.socket_lb == SocketLb::kOn;
   const auto attach = [&]() -> absl::Status {
     std::string cgroup = options_.cgroup;
     if (cgroup.empty()) {
       ASSIGN_OR_RETURN(cgroup, FindCgroupRoot());
     }
     ASSIGN_OR_RETURN(const std::uint64_t netns, OwnNetnsCookie());
-    RETURN_IF_ERROR(AttachSocketPrograms(folder, cgroup, netns));
+    RETURN_IF_ERROR(AttachSocketPrograms(folder, cgroup, {netns, pods}));
     notice_(Severity::kInfo,
-            absl::StrCat("services for this node's own processes, by cgroup ", cgroup));
+            absl::StrCat("backends chosen at connect() for this node's own ",
+                         pods ? "processes and pods" : "processes", ", by cgroup ", cgroup));
     return absl::OkStatus();
   };
-  socket_status_ = Annotate(attach(), "--socket-lb host");
+  socket_status_ = Annotate(attach(), pods ? "--socket-lb on" : "--socket-lb host");
   serves_sockets_ = socket_status_.ok();
   if (!serves_sockets_) notice_(Severity::kError, std::string(socket_status_.message()));
 }

@@ -51,8 +51,10 @@ class NodeDatapath {
   const MapSet& maps() const { return *maps_; }
   const Features& features() const { return features_; }
   AttachMode attach_mode() const { return mode_; }
-  // Whether the node's own processes reach services.
+  // Whether the node's own processes reach services, and whether TCP of pods gets its backend at
+  // connect().
   bool serves_sockets() const { return serves_sockets_; }
+  bool serves_pod_sockets() const { return serves_sockets_ && options_.socket_lb == SocketLb::kOn; }
   const NodeAddresses& addresses() const { return addresses_; }
   const std::vector<AttachedInterface>& interfaces() const { return attached_; }
   const DropEvents& drops() const { return *drops_; }

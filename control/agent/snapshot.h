@@ -16,6 +16,7 @@
 
 #include "control/agent/change_observer.h"
 #include "control/agent/proxy_metrics.h"
+#include "control/agent/socket_sweep.h"
 #include "control/apply/reconciler.h"
 #include "control/datapath/attachment.h"
 #include "control/datapath/listeners.h"
@@ -75,6 +76,7 @@ struct Snapshot {
   SweepCounts flows;
   std::uint64_t flows_deleted = 0;
   std::uint64_t flows_deleted_v4 = 0;
+  SocketSweepCounts sockets;
   ChangeCount service_changes;
   ChangeCount endpoint_changes;
   absl::Time last_queued = absl::InfinitePast();

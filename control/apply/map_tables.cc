@@ -8,9 +8,9 @@
 namespace sluice {
 
 MapTables MapTables::Of(const MapSet& maps) {
-  return {&maps.services(),      &maps.service_stats(), &maps.service_names(),
-          &maps.source_ranges(), &maps.backends(),      &maps.backend_stats(),
-          &maps.affinity(),      &maps.slots(),         &maps.filter()};
+  return {&maps.services(), &maps.service_stats(), &maps.service_names(),    &maps.source_ranges(),
+          &maps.backends(), &maps.backend_stats(), &maps.connection_stats(), &maps.affinity(),
+          &maps.slots(),    &maps.filter()};
 }
 
 MapLimits MapTables::Limits() const {

@@ -20,6 +20,7 @@ struct MapTables {
   Table<abi::source_range_key, abi::source_range>* source_ranges = nullptr;
   Table<std::uint32_t, abi::backend>* backends = nullptr;
   Table<std::uint32_t, abi::backend_stats>* backend_stats = nullptr;
+  Table<abi::connection_stats_key, abi::connection_stats>* connection_stats = nullptr;
   Table<abi::affinity_key, abi::affinity>* affinity = nullptr;
   SlotArray* slots = nullptr;
   FilterArray* filter = nullptr;

@@ -32,6 +32,7 @@ WriteResult MapWriter::Write(const MapPlan& plan, MapState& state) {
     BatchResult batch = std::visit([this](const auto& s) { return Step(s); }, step);
     state.Apply(step, batch.landed);
     if (!IsBookkeeping(step)) result.rows += batch.landed;
+    if (std::holds_alternative<RetireBackends>(step)) result.retired_backends += batch.landed;
     if (!batch.status.ok()) {
       result.status = std::move(batch.status);
       return result;
@@ -42,10 +43,18 @@ WriteResult MapWriter::Write(const MapPlan& plan, MapState& state) {
 }
 
 BatchResult MapWriter::Step(const ZeroServiceStats& step) {
+  std::vector<abi::connection_stats_key> keys;
+  for (const std::uint32_t id : step.ids) keys.push_back({.service_id = id, .backend_id = 0});
+  const BatchResult deleted = tables_.connection_stats->Delete(keys);
+  if (!deleted.status.ok()) return {deleted.status, 0};
   return Zero(*tables_.service_stats, step.ids);
 }
 
 BatchResult MapWriter::Step(const ZeroBackendStats& step) {
+  std::vector<abi::connection_stats_key> keys;
+  for (const std::uint32_t id : step.ids) keys.push_back({.service_id = 0, .backend_id = id});
+  const BatchResult deleted = tables_.connection_stats->Delete(keys);
+  if (!deleted.status.ok()) return {deleted.status, 0};
   return Zero(*tables_.backend_stats, step.ids);
 }
 

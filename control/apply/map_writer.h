@@ -15,6 +15,7 @@ struct WriteResult {
   absl::Status status;    // of the step that failed
   std::size_t steps = 0;  // that landed whole
   std::size_t rows = 0;   // of maps that landed, of the failed step too
+  std::size_t retired_backends = 0;
 
   bool ok() const { return status.ok(); }
 };

@@ -222,6 +222,7 @@ void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, bool mo
   WriteResult result = writer_.Write(update.plan, *state_);
   ++round.plans;
   round.rows += result.rows;
+  counters_.backends_retired += result.retired_backends;
   round.status = std::move(result.status);
   std::move(update.refused.begin(), update.refused.end(), std::back_inserter(round.refused));
   round.shortages = std::move(update.shortages);

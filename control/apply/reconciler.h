@@ -60,6 +60,7 @@ struct ReconcilerCounters {
   std::uint64_t rounds = 0;        // of planning and writing
   std::uint64_t empty_rounds = 0;  // of those, rounds with nothing to write
   std::uint64_t rows_written = 0;
+  std::uint64_t backends_retired = 0;
   std::uint64_t write_failures = 0;    // rounds that stopped at a failure
   std::uint64_t refused_services = 0;  // service ports that a round left out for want of room
   std::uint64_t confirmations = 0;     // looks at the maps that found what was written

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -36,9 +37,17 @@ constexpr int kSoNetnsCookie = 71;  // linux/socket.h, Linux 5.14
 constexpr int kSoNetnsCookie = SO_NETNS_COOKIE;
 #endif
 
-constexpr std::array<const char*, 8> kWayBackFirst = {"sl_recvmsg4", "sl_recvmsg6", "sl_getpeer4",
-                                                      "sl_getpeer6", "sl_connect4", "sl_connect6",
-                                                      "sl_sendmsg4", "sl_sendmsg6"};
+constexpr std::array<const char*, 9> kWayBackFirst = {"sl_recvmsg4", "sl_recvmsg6", "sl_getpeer4",
+                                                      "sl_getpeer6", "sl_sockops",  "sl_connect4",
+                                                      "sl_connect6", "sl_sendmsg4", "sl_sendmsg6"};
+
+// A walk over the sockets that have a row in a map.
+struct Walk {
+  const char* program;
+  const char* map;
+};
+constexpr std::array<Walk, 2> kWalks = {
+    {{names::kWalkTcp, "sl_conns"}, {names::kWalkUdp, "sl_sockets"}}};
 
 struct SkeletonDeleter {
   void operator()(sl_sock* skeleton) const { sl_sock__destroy(skeleton); }
@@ -56,6 +65,42 @@ absl::Status CheckCgroup(const std::string& path) {
 }
 
 std::string LinkFolder(const std::string& folder) { return absl::StrCat(folder, "/cgroup"); }
+
+std::string WalkPin(const std::string& folder, const Walk& walk) {
+  return absl::StrCat(folder, "/progs/", walk.program);
+}
+
+// Who opens such a pin and reads it makes the program run for each socket.
+absl::Status PinWalk(const bpf_object* object, const Walk& walk, const std::string& folder) {
+  const bpf_program* program = bpf_object__find_program_by_name(object, walk.program);
+  const bpf_map* map = bpf_object__find_map_by_name(object, walk.map);
+  if (program == nullptr || map == nullptr) return absl::InternalError(walk.program);
+  bpf_iter_link_info target{};
+  target.map.map_fd = static_cast<__u32>(bpf_map__fd(map));
+  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &target, .iter_info_len = sizeof(target));
+  const UniqueFd link(bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, &options));
+  if (!link.valid()) return ErrnoStatus(errno, absl::StrCat("make ", walk.program));
+  return PinReplacing(link.get(), WalkPin(folder, walk));
+}
+
+// Reads a pinned walk to its end.
+absl::Status ReadWalk(const std::string& path, std::vector<abi::lost_socket>& lost) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, path);
+  std::string bytes;
+  std::array<char, 64 * 1024> buffer;
+  while (true) {
+    const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
+    if (got == 0) break;
+    if (got < 0 && errno != EINTR && errno != EAGAIN) return ErrnoStatus(errno, path);
+    if (got > 0) bytes.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  for (std::size_t at = 0; at + sizeof(abi::lost_socket) <= bytes.size();
+       at += sizeof(abi::lost_socket)) {
+    std::memcpy(&lost.emplace_back(), bytes.data() + at, sizeof(abi::lost_socket));
+  }
+  return absl::OkStatus();
+}
 
 // The programs use the maps of the TC programs and have none of their own.
 absl::Status UseMaps(bpf_object* object, const std::string& folder) {
@@ -147,7 +192,7 @@ absl::StatusOr<std::uint64_t> OwnNetnsCookie() {
 }
 
 absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
-                                  std::uint64_t netns_cookie) {
+                                  const SocketScope& scope) {
   RETURN_IF_ERROR(CheckCgroup(cgroup));
   const UniqueFd cgroup_fd(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup_fd.valid()) return ErrnoStatus(errno, cgroup);
@@ -158,7 +203,8 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   const Skeleton skeleton(sl_sock__open());
   if (skeleton == nullptr) return ErrnoStatus(errno, "open the BPF object");
   RETURN_IF_ERROR(UseMaps(skeleton->obj, folder));
-  skeleton->rodata->sl_node_netns = netns_cookie;
+  skeleton->rodata->sl_node_netns = scope.node_netns;
+  skeleton->rodata->sl_pod_sockets = scope.pods;
   skeleton->rodata->sl_has_retval =
       libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, nullptr) == 1;
   if (const int err = sl_sock__load(skeleton.get()); err != 0) {
@@ -170,6 +216,7 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   // Only asked, never attached: by `sluicectl trace`.
   RETURN_IF_ERROR(PinReplacing(bpf_program__fd(skeleton->progs.sl_trace_host),
                                absl::StrCat(folder, "/progs/", names::kTraceHostProgram)));
+  for (const Walk& walk : kWalks) RETURN_IF_ERROR(PinWalk(skeleton->obj, walk, folder));
   // The way back before the way there: a call that is translated must be answered right. What was
   // not there before goes again if the rest cannot be had.
   std::vector<std::string> made;
@@ -188,6 +235,7 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
 absl::Status DetachSocketPrograms(const std::string& folder) {
   absl::Status first;
   ::unlink(absl::StrCat(folder, "/progs/", names::kTraceHostProgram).c_str());  // may not be there
+  for (const Walk& walk : kWalks) ::unlink(WalkPin(folder, walk).c_str());
   for (auto name = kWayBackFirst.rbegin(); name != kWayBackFirst.rend(); ++name) {
     const std::string path = absl::StrCat(LinkFolder(folder), "/", *name);
     const UniqueFd link(bpf_obj_get(path.c_str()));
@@ -200,6 +248,12 @@ absl::Status DetachSocketPrograms(const std::string& folder) {
   std::error_code error;  // the folder may not be there
   std::filesystem::remove(LinkFolder(folder), error);
   return first;
+}
+
+absl::StatusOr<std::vector<abi::lost_socket>> WalkSockets(const std::string& folder) {
+  std::vector<abi::lost_socket> lost;
+  for (const Walk& walk : kWalks) RETURN_IF_ERROR(ReadWalk(WalkPin(folder, walk), lost));
+  return lost;
 }
 
 }  // namespace sluice

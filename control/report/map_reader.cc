@@ -26,6 +26,8 @@ absl::StatusOr<PinnedState> ReadPinnedState(const MapSet& maps) {
   RETURN_IF_ERROR(ReadById(maps.backends(), state.backends));
   RETURN_IF_ERROR(ReadById(maps.backend_stats(), state.backend_stats));
   RETURN_IF_ERROR(ReadById(maps.service_stats(), state.service_stats));
+  ASSIGN_OR_RETURN(const auto connections, maps.connection_stats().Dump());
+  state.connection_stats.insert(connections.begin(), connections.end());
   ASSIGN_OR_RETURN(const auto names, maps.service_names().Dump());
   for (const auto& [id, name] : names) state.names.emplace(id, FromAbiName(name));
   ASSIGN_OR_RETURN(state.drops, maps.drops().Dump());

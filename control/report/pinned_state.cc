@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "control/base/connection_stats.h"
 #include "control/model/ip_address.h"
 #include "control/report/endpoint_text.h"
 
@@ -45,6 +46,14 @@ std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> CountConnection
     if (forward && IsOpen(entry) && BackendLives(state, entry)) {
       ++counts[{entry.service_id, entry.backend_id}];
     }
+  }
+  for (const auto& [key, stats] : state.connection_stats) {
+    const auto backend = state.backends.find(key.backend_id);
+    if (backend == state.backends.end() || !(backend->second.flags & abi::SL_BACKEND_PRESENT)) {
+      continue;
+    }
+    const std::uint64_t open = OpenConnections(stats);
+    if (open != 0) counts[{backend->second.service_id, key.backend_id}] += open;
   }
   return counts;
 }

@@ -12,8 +12,10 @@
 
 #include "control/desired/desired_state.h"
 #include "maps/backend.h"
+#include "maps/connection.h"
 #include "maps/flow.h"
 #include "maps/reason.h"
+#include "maps/row_compare.h"
 #include "maps/service.h"
 
 namespace sluice::report {
@@ -27,8 +29,9 @@ struct PinnedState {
   std::map<std::uint32_t, abi::service_stats> service_stats;         // by service id
   std::map<std::uint32_t, abi::backend> backends;                    // by backend id
   std::map<std::uint32_t, abi::backend_stats> backend_stats;         // by backend id
-  std::vector<FlowRow> flows;                                        // sl_flows, both directions
-  std::vector<abi::opening_flow> opening;                            // sl_opening: forward rows
+  std::map<abi::connection_stats_key, abi::connection_stats> connection_stats;
+  std::vector<FlowRow> flows;              // sl_flows, both directions
+  std::vector<abi::opening_flow> opening;  // sl_opening: forward rows
   std::vector<std::pair<abi::drop_key, abi::drop_count>> drops;
 };
 
@@ -41,8 +44,8 @@ bool BackendLives(const PinnedState& state, const abi::flow_entry& entry);
 // Whether the flow may still carry packets: neither reset nor closed by both sides.
 bool IsOpen(const abi::flow_entry& entry);
 
-// Established flows per (service id, backend id): forward rows that are open and whose backend
-// lives. Cost: one pass over the flows.
+// Established flows and connections per (service id, backend id): forward rows that are open and
+// whose backend lives, and sockets. Cost: one pass over the flows.
 std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint64_t> CountConnections(
     const PinnedState& state);
 

@@ -12,6 +12,7 @@
 #include "control/base/names.h"
 #include "control/report/endpoint_text.h"
 #include "control/report/output.h"
+#include "control/report/socket_report.h"
 
 namespace sluice::report {
 namespace {
@@ -50,11 +51,13 @@ std::string ServiceType(const AgentService* service, const std::vector<FrontendR
 }
 
 // The rows that are present, by service id.
-std::map<std::uint32_t, std::vector<const abi::backend*>> RowsByService(const PinnedState& state) {
-  std::map<std::uint32_t, std::vector<const abi::backend*>> rows;
+using BackendRows = std::vector<std::pair<std::uint32_t, const abi::backend*>>;  // by id
+
+std::map<std::uint32_t, BackendRows> RowsByService(const PinnedState& state) {
+  std::map<std::uint32_t, BackendRows> rows;
   for (const auto& [id, row] : state.backends) {
     if (!(row.flags & abi::SL_BACKEND_PRESENT) || row.flags & abi::SL_BACKEND_ORPHAN) continue;
-    rows[row.service_id].push_back(&row);
+    rows[row.service_id].emplace_back(id, &row);
   }
   return rows;
 }
@@ -62,8 +65,7 @@ std::map<std::uint32_t, std::vector<const abi::backend*>> RowsByService(const Pi
 // The endpoints of one service: its `rows`, those that the agent lists, and those that still have
 // flows of it.
 std::vector<ServiceBackendReport> BackendsOf(const PinnedState& state, std::uint32_t service_id,
-                                             const std::vector<const abi::backend*>& rows,
-                                             const AgentService* service,
+                                             const BackendRows& rows, const AgentService* service,
                                              const ConnectionCounts& connections) {
   std::map<BackendAddress, ServiceBackendReport> reports;
   const auto add = [&](const BackendAddress& address) -> ServiceBackendReport& {
@@ -73,9 +75,11 @@ std::vector<ServiceBackendReport> BackendsOf(const PinnedState& state, std::uint
     if (report.state.empty()) report.state = kNotReady;
     return report;
   };
-  for (const abi::backend* row : rows) {
+  for (const auto& [id, row] : rows) {
     ServiceBackendReport& report = add(AddressOf(*row));
     if (row->flags & abi::SL_BACKEND_USABLE) report.state = kReady;
+    const auto sockets = state.connection_stats.find({0, id});
+    if (sockets != state.connection_stats.end()) report.sockets = sockets->second;
   }
   for (auto it = connections.lower_bound({service_id, 0});
        it != connections.end() && it->first.first == service_id; ++it) {
@@ -152,6 +156,8 @@ std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
     report.backends = BackendsOf(state, id, rows[id], service, connections);
     const auto stats = state.service_stats.find(id);
     if (stats != state.service_stats.end()) report.stats = stats->second;
+    const auto sockets = state.connection_stats.find({id, 0});
+    if (sockets != state.connection_stats.end()) report.sockets = sockets->second;
   }
   std::sort(reports.begin(), reports.end(),
             [](const ServiceReport& a, const ServiceReport& b) { return a.name < b.name; });
@@ -174,6 +180,9 @@ Json ServicesToJson(const std::vector<ServiceReport>& services) {
                           {"node", backend.node},
                           {"state", backend.state},
                           {"connections", backend.connections}});
+      if (HasConnections(backend.sockets)) {
+        backends.back()["sockets"] = SocketsToJson(backend.sockets);
+      }
     }
     array.push_back({{"namespace", service.name.name_space},
                      {"name", service.name.name},
@@ -183,6 +192,7 @@ Json ServicesToJson(const std::vector<ServiceReport>& services) {
                      {"frontends", std::move(frontends)},
                      {"backends", std::move(backends)},
                      {"stats", StatsToJson(service.stats)}});
+    if (HasConnections(service.sockets)) array.back()["sockets"] = SocketsToJson(service.sockets);
   }
   return array;
 }
@@ -228,10 +238,14 @@ std::string ServicesToDetail(const std::vector<ServiceReport>& services) {
     for (const FrontendReport& frontend : service.frontends) {
       frontends.AddRow({frontend.kind, FormatEndpoint(frontend.address, frontend.port)});
     }
-    TextTable backends({{"BACKEND"}, {"NODE"}, {"STATE"}, {"CONNECTIONS", Align::kRight}});
+    TextTable backends({{"BACKEND"},
+                        {"NODE"},
+                        {"STATE"},
+                        {"CONNECTIONS", Align::kRight},
+                        {"CONNECT P50 P90 P99", Align::kRight}});
     for (const ServiceBackendReport& backend : service.backends) {
       backends.AddRow({FormatEndpoint(backend.address, backend.port), backend.node, backend.state,
-                       HumanCount(backend.connections)});
+                       HumanCount(backend.connections), ConnectTimesText(backend.sockets)});
     }
     absl::StrAppend(&text, frontends.empty() ? "no frontends\n" : frontends.Render(),
                     backends.empty() ? "no backends\n" : backends.Render());
@@ -240,7 +254,7 @@ std::string ServicesToDetail(const std::vector<ServiceReport>& services) {
                     " packets, ", HumanBytes(stats.bytes_out), "\n");
     absl::StrAppend(&text, "opened ", HumanCount(stats.opened), ", rejected ",
                     HumanCount(stats.rejected), ", dropped ", HumanCount(stats.dropped),
-                    ", failed ", HumanCount(stats.failed), "\n");
+                    ", failed ", HumanCount(stats.failed), "\n", SocketsToDetail(service.sockets));
   }
   return text;
 }

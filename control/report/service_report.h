@@ -27,6 +27,7 @@ struct ServiceBackendReport {
   // else "notReady".
   std::string state;
   std::uint64_t connections = 0;  // established through this service
+  abi::connection_stats sockets{};
 };
 
 struct ServiceReport {
@@ -35,13 +36,15 @@ struct ServiceReport {
   std::vector<FrontendReport> frontends;       // by kind, then address
   std::vector<ServiceBackendReport> backends;  // by address
   abi::service_stats stats{};
+  abi::connection_stats sockets{};
 };
 
 // All services that have a name in the maps, sorted by it. `agent` may be null.
 std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
                                                const AgentSnapshot* agent);
 
-// Array of {namespace, name, portName, protocol, type, frontends, backends, stats}: a contract.
+// Array of {namespace, name, portName, protocol, type, frontends, backends, stats}
+// and, where there were connections that got their backend at connect(), sockets: a contract.
 Json ServicesToJson(const std::vector<ServiceReport>& services);
 // One line a service.
 std::string ServicesToTable(const std::vector<ServiceReport>& services);

@@ -9,6 +9,7 @@
 
 #include "control/base/status_macros.h"
 #include "control/datapath/loader.h"
+#include "control/datapath/socket_programs.h"
 #include "control/report/map_reader.h"
 
 namespace sluice::report {
@@ -57,6 +58,10 @@ absl::StatusOr<MapSet> Session::OpenMaps() const {
 
 absl::StatusOr<PinnedState> Session::ReadMaps(bool with_flows) const {
   ASSIGN_OR_RETURN(const MapSet maps, OpenMaps());
+  if (const auto walked = WalkSockets(pins_); !walked.ok()) {
+    Note(absl::StrCat("what open connections have carried since the agent last looked is missing: ",
+                      walked.status().message()));
+  }
   ASSIGN_OR_RETURN(PinnedState state, ReadPinnedState(maps));
   if (with_flows) RETURN_IF_ERROR(ReadFlows(maps.flows(), state));
   return state;

@@ -146,9 +146,17 @@ class AgentProcess {
  public:
   AgentProcess(const std::string& folder, const std::string& kubeconfig)
       : bpffs_(absl::StrCat("/sys/fs/bpf/sluice-bench-", ::getpid())) {
-    std::vector<std::string> words = {
-        SLUICED,           "--kubeconfig",        kubeconfig, "--bpffs", bpffs_, "--state-dir",
-        folder + "/state", "--hostname-override", kNode};
+    std::vector<std::string> words = {SLUICED,
+                                      "--kubeconfig",
+                                      kubeconfig,
+                                      "--bpffs",
+                                      bpffs_,
+                                      "--state-dir",
+                                      folder + "/state",
+                                      "--hostname-override",
+                                      kNode,
+                                      "--socket-lb",
+                                      "off"};  // this machine's sockets are no part of it
     std::filesystem::create_directory(folder + "/state");
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());

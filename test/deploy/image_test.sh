@@ -49,7 +49,7 @@ in_root() {
 }
 
 open_cluster
-own_cgroup
+cluster_join_cgroups || skip 'no cgroup v2'
 root=$CLUSTER_DIR/root
 
 step 'the base'
@@ -139,7 +139,7 @@ in_container() {
   local name=$1
   shift
   cluster_spawn "$name" node-a unshare --mount --propagation private \
-    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$CLUSTER_CGROUP" \
+    sh "$CLUSTER_DIR/container.sh" "$root" "$CLUSTER_DIR" "$(cluster_cgroup node-a)" \
     setpriv --bounding-set "$capabilities" --inh-caps=-all \
     --no-new-privs "$@"
 }

@@ -16,13 +16,18 @@
 #                              flannel has it
 #   CLUSTER_UNDERLAY=l2|l3     nodes on one segment, or each behind a port of the router
 #   CLUSTER_BIN                folder of the build with sluiced and sluicectl
-# and at any time:
-#   CLUSTER_CGROUP             cgroup that what cluster_in runs is put into
+#
+# Each node has a cgroup of its own, which its agent is given (cluster_cgroup); what cluster_in runs
+# in a node or its pods is in it after cluster_join_cgroups. Without that no socket is the agent's,
+# and all that tests send is seen as packets.
 
 CLUSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
 CLUSTER_E2E=$CLUSTER_ROOT/test/e2e
 CLUSTER_BPFFS_ROOT=/sys/fs/bpf
+CLUSTER_CGROUPS= CLUSTER_JOIN=
+# The flag of an agent that keeps it from the sockets of this machine; to be given to each.
+declare -A CLUSTER_SOCKET_FLAGS=([node-a]=--socket-lb=off [node-b]=--socket-lb=off)
 
 declare -A CLUSTER_PIDS=()
 CLUSTER_ROLES=(client router node-a node-b a1 a2 b1 b2)
@@ -43,19 +48,38 @@ fi
 cluster_in() {
   local role=$1
   shift
-  if [[ -n ${CLUSTER_CGROUP:-} ]]; then
+  if [[ -n $CLUSTER_JOIN && -n $(cluster_node_of "$role") ]]; then
     # shellcheck disable=SC2016  # of the inner shell
-    set -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$CLUSTER_CGROUP" "$@"
+    set -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
+      "$(cluster_cgroup "$(cluster_node_of "$role")")" "$@"
   fi
   nsenter --net="/run/netns/$CLUSTER-$role" -- "$@"
 }
 
-# The node that a pod runs on.
+# The node that a pod runs on, or that it is.
 cluster_node_of() {
   case $1 in
-    a*) echo node-a ;;
-    b*) echo node-b ;;
+    a* | node-a) echo node-a ;;
+    b* | node-b) echo node-b ;;
   esac
+}
+
+# The cgroup of a node's processes and its pods'; nothing where the machine has no cgroup v2.
+cluster_cgroup() {
+  [[ -z $CLUSTER_CGROUPS ]] || echo "$CLUSTER_CGROUPS/$CLUSTER-$1"
+}
+
+# What cluster_in runs from here on is in the cgroup of its node.
+cluster_join_cgroups() {
+  [[ -n $CLUSTER_CGROUPS ]] || return 1
+  CLUSTER_JOIN=1
+}
+
+cluster_find_cgroups() {
+  local root
+  for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+    [[ $(stat -fc %T "$root" 2>/dev/null) != cgroup2fs ]] || CLUSTER_CGROUPS=$root
+  done
 }
 
 # Starts a command in a namespace, in the background; its output goes to $CLUSTER_DIR/<name>.log.
@@ -232,7 +256,12 @@ cluster_open() {
   cluster_address client eth0 192.0.2.10/24 2001:db8:c::10/64
   cluster_route client default via 192.0.2.1
   cluster_route client default via 2001:db8:c::1
+  cluster_find_cgroups
   for role in node-a node-b; do
+    if [[ -n $CLUSTER_CGROUPS ]]; then
+      mkdir "$(cluster_cgroup "$role")"
+      CLUSTER_SOCKET_FLAGS[$role]=--cgroup=$(cluster_cgroup "$role")
+    fi
     cluster_node "$role"
     [[ $CLUSTER_CNI == routed ]] || cluster_bridge "$role"
   done
@@ -266,9 +295,23 @@ cluster_close() {
     done
     ip netns del "$CLUSTER-$role"
   done
-  rm -rf "$CLUSTER_BPFFS_ROOT/$CLUSTER"-node-{a,b}
+  for role in node-a node-b; do
+    rm -rf "$CLUSTER_BPFFS_ROOT/$CLUSTER-$role"
+    cluster_remove_cgroup "$role"
+  done
   rm -rf "$CLUSTER_DIR"
   CLUSTER=
+}
+
+# A process that has ended leaves its cgroup a moment later.
+cluster_remove_cgroup() {
+  local folder tries=100
+  cluster_find_cgroups  # of a cluster that another process made
+  folder=$(cluster_cgroup "$1")
+  until [[ ! -d $folder ]] || rmdir "$folder" 2>/dev/null; do
+    ((--tries > 0)) || return 0
+    sleep 0.05
+  done
 }
 
 # Sets the MTU of both ends of a link to the router: of `client`, `node-a` or `node-b`.
@@ -332,8 +375,11 @@ cluster_agent_start() {
   mkdir -p "$CLUSTER_DIR/state-$node"
   cluster_spawn "sluiced-$node" "$node" "$CLUSTER_BIN/cmd/sluiced/sluiced" \
     --manifests "$manifests" --hostname-override "$node" \
-    --bpffs "$CLUSTER_BPFFS-$node" --state-dir "$CLUSTER_DIR/state-$node" "$@"
+    --bpffs "$CLUSTER_BPFFS-$node" --state-dir "$CLUSTER_DIR/state-$node" \
+    "${CLUSTER_SOCKET_FLAGS[$node]}" "$@"
 }
+
+
 
 cluster_agent_ready() {
   local node=$1 tries=600

@@ -97,7 +97,8 @@ step 'manifests that come later, and the name from the environment'
 : >"$CLUSTER_DIR/sluiced-node-a.log"
 mv "$MANIFESTS" "$CLUSTER_DIR/later"
 cluster_spawn sluiced-node-a node-a env NODE_NAME=Node-A "$sluiced" --manifests "$MANIFESTS" \
-  --bpffs "$CLUSTER_BPFFS-node-a" --state-dir "$CLUSTER_DIR/state-node-a"
+  --bpffs "$CLUSTER_BPFFS-node-a" --state-dir "$CLUSTER_DIR/state-node-a" \
+  "${CLUSTER_SOCKET_FLAGS[node-a]}"
 cluster_await_log sluiced-node-a 'manifests: No such file or directory; waiting'
 expect_match 'what is in force stays' "$(probe a2 $WEB4 80)" '^answer a1'
 mv "$CLUSTER_DIR/later" "$MANIFESTS"

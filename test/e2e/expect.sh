@@ -67,17 +67,6 @@ open_cluster() {
   mkdir "$MANIFESTS"
 }
 
-# Gives the test a cgroup of its own, so that programs at sockets see no process of this machine.
-own_cgroup() {
-  local root
-  for root in /sys/fs/cgroup /sys/fs/cgroup/unified; do
-    [[ $(stat -fc %T "$root" 2>/dev/null) == cgroup2fs ]] && break
-  done
-  CLUSTER_CGROUP=$root/sluice-$CLUSTER
-  mkdir "$CLUSTER_CGROUP"
-  trap 'cluster_close; rmdir "$CLUSTER_CGROUP"' EXIT
-}
-
 # manifest <file>: what is on standard input becomes that file at once, as editors do it.
 manifest() {
   cat >"$CLUSTER_DIR/manifest.new"
@@ -230,7 +219,8 @@ hold() {
   shift 2
   mkfifo "$CLUSTER_DIR/$name.in"
   (
-    [[ -z ${CLUSTER_CGROUP:-} ]] || echo "$BASHPID" >"$CLUSTER_CGROUP/cgroup.procs"
+    [[ -z $CLUSTER_JOIN ]] ||
+      echo "$BASHPID" >"$(cluster_cgroup "$(cluster_node_of "$from")")/cgroup.procs"
     exec nsenter --net="/run/netns/$CLUSTER-$from" -- \
       python3 "$CLUSTER_E2E/traffic.py" hold "$@" --timeout 5
   ) <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &

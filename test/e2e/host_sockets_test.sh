@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
 
 open_cluster
 cluster_serve a1 a2 b1 b2
-own_cgroup  # with what runs in the cluster's namespaces from here on
+cluster_join_cgroups || skip 'no cgroup v2'
 sockets() {
   local from=$1
   shift
@@ -25,11 +25,11 @@ service empty ClusterIP TCP 80 - 10.96.0.90 fd00:10:96::90 | manifest empty.yaml
 { service near ClusterIP TCP 80 - 10.96.0.91 fd00:10:96::91 'internalTrafficPolicy: Local' &&
   slices near TCP 8080 b1; } | manifest near.yaml
 agent() {
-  cluster_agent node-a "$MANIFESTS" --cgroup "$CLUSTER_CGROUP" "$@"  # of two, the last counts
+  cluster_agent node-a "$MANIFESTS" "$@"  # of two flags, the last counts
 }
 
-step 'without the flag they reach nothing'
-agent
+step 'without the programs they reach nothing'
+agent --socket-lb off
 expect_equal 'connect()' "$(probe node-a $WEB4 80 --timeout 1)" timeout
 expect_match 'trace says why' "$(cluster_ctl node-a trace --hook host --src 127.0.0.1 \
   --dst $WEB4:80 --protocol tcp 2>&1 || true)" 'sluiced --socket-lb host'
@@ -153,7 +153,7 @@ agent --socket-lb host
 expect_match 'restarted' "$(probe node-a $WEB4 80)" '^answer b2'
 cluster_kill sluiced-node-a KILL
 expect_match 'after a crash' "$(probe node-a $WEB6 80)" '^answer b2'
-agent
+agent --socket-lb off
 expect_equal 'switched off' "$(probe node-a $WEB4 80 --timeout 1)" timeout
 cluster_kill sluiced-node-a
 
@@ -168,9 +168,9 @@ step 'cleanup takes the programs off'
 agent --socket-lb host
 cluster_kill sluiced-node-a
 links() {
-  bpftool cgroup show "$CLUSTER_CGROUP" | grep -c sl_ || true
+  bpftool cgroup show "$(cluster_cgroup node-a)" | grep -c sl_ || true
 }
-expect_equal 'before' "$(links)" 8
+expect_equal 'before' "$(links)" 9
 cluster_in node-a "$CLUSTER_BIN/cmd/sluiced/sluiced" --cleanup --bpffs "$CLUSTER_BPFFS-node-a" \
   --state-dir "$CLUSTER_DIR/state-node-a" || fail 'cleanup'
 expect_equal 'after' "$(links)" 0

@@ -9,7 +9,7 @@ open_cluster
 usual_manifests a1
 sluiced=$CLUSTER_BIN/cmd/sluiced/sluiced
 flags=(--manifests "$MANIFESTS" --hostname-override node-a --bpffs "$CLUSTER_BPFFS-node-a"
-  --state-dir "$CLUSTER_DIR/state")
+  --state-dir "$CLUSTER_DIR/state" "${CLUSTER_SOCKET_FLAGS[node-a]}")
 
 # refuses <expression> <what> <command...>
 refuses() {

@@ -6,6 +6,8 @@ usage: sockets.py peer ADDRESS PORT [--mapped]
          connect(): the error, or who answers and what getpeername() says
        sockets.py resolver ADDRESS PORT [ADDRESS PORT...]
          one unconnected UDP socket asks all of them in turn, twice: where answers seem to come from
+       sockets.py raw SOURCE ADDRESS PORT
+         a SYN that no socket of the kernel's sends: who answers, and with what flags
        sockets.py ask ADDRESS PORT
          one unconnected UDP socket asks once for every line of standard input; prints who answers
 Standard library only.
@@ -14,6 +16,7 @@ Standard library only.
 import errno
 import json
 import socket
+import struct
 import sys
 
 TIMEOUT = 5
@@ -47,6 +50,29 @@ def resolver(targets):
     return {"answers": sorted(answers)}
 
 
+def raw(source, address, port):
+    """A TCP of its own over IPv4, as a sandboxed pod has it."""
+    own_port, sequence = 999, 1000
+
+    def segment(flags):
+        pseudo = (socket.inet_aton(source) + socket.inet_aton(address) +
+                  struct.pack("!BBH", 0, socket.IPPROTO_TCP, 20))
+        head = struct.pack("!HHIIBBHHH", own_port, port, sequence, 0, 5 << 4, flags, 1000, 0, 0)
+        total = sum(struct.unpack("!16H", pseudo + head))
+        total = (total & 0xffff) + (total >> 16)
+        return head[:16] + struct.pack("!H", ~(total + (total >> 16)) & 0xffff) + head[18:]
+
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as wire:
+        wire.settimeout(TIMEOUT)
+        wire.sendto(segment(0x02), (address, 0))
+        while True:
+            packet, sender = wire.recvfrom(4096)
+            answer = packet[(packet[0] & 15) * 4:]
+            from_port, to_port, _, acknowledged = struct.unpack("!HHII", answer[:12])
+            if to_port == own_port and acknowledged == sequence + 1:
+                return {"from": f"{sender[0]} {from_port}", "flags": answer[13]}
+
+
 def ask(target):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         asker.settimeout(TIMEOUT)
@@ -57,8 +83,10 @@ def ask(target):
 
 def main():
     mode, words = sys.argv[1], [word for word in sys.argv[2:] if not word.startswith("--")]
-    targets = list(zip(words[::2], map(int, words[1::2])))
-    if mode == "peer":
+    targets = [] if mode == "raw" else list(zip(words[::2], map(int, words[1::2])))
+    if mode == "raw":
+        print(json.dumps(raw(words[0], words[1], int(words[2]))))
+    elif mode == "peer":
         print(json.dumps(peer(*targets[0], "--mapped" in sys.argv)))
     elif mode == "ask":
         ask(targets[0])

@@ -7,7 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/kube_proxy.sh"
 
 open_cluster
-own_cgroup
+cluster_join_cgroups || skip 'no cgroup v2'
 cluster_serve a1 b1
 usual_manifests a1 b1
 others_rules
@@ -67,7 +67,7 @@ for mode in iptables-legacy nftables; do
   step "$mode: sluice beside it"
   kube_proxy_serves
   cluster_agent node-a "$MANIFESTS" --service-cidr 10.96.0.0/16,fd00:10:96::/112 \
-    --socket-lb host --cgroup "$CLUSTER_CGROUP"
+    --socket-lb host
   load_some_more pod out
   ask_all "proxy$n" 'sluice does not know it' '^reset$' "${TCP_KINDS[@]}"
   ask_all "proxy$n" 'a datagram needs no state' '^answer' "${UDP_KINDS[@]}"

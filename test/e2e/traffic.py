@@ -5,7 +5,8 @@
   spread  opens N connections (UDP: sockets) and says which backend answered each
   load    the same without end, until SIGTERM or SIGINT
   probe   one try; prints answer, refused, timeout, reset or unreachable
-  hold    one connection; asks once for every line of standard input
+  hold    one connection; asks once for every line of standard input; with --watch it also says when
+          the socket ends
   fetch   gets a file over HTTP; prints its size and SHA-256
   put     sends a file over HTTP
 
@@ -20,6 +21,7 @@ import errno
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -249,9 +251,20 @@ def probe(args):
     return 0
 
 
+def watch(client):
+    """Says when the socket ends, though nothing is sent."""
+    poll = select.poll()
+    poll.register(client.socket, 0)  # errors and hang-ups are told all the same
+    poll.poll()
+    failure = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    print("ended:", errno.errorcode.get(failure, failure), flush=True)
+
+
 def hold(args):
     client = Client(args, args.target[0])
     print("open", flush=True)
+    if args.watch:
+        threading.Thread(target=watch, args=[client], daemon=True).start()
     for _ in sys.stdin:
         try:
             print("answer", *client.ask(last=False), flush=True)
@@ -303,6 +316,7 @@ def main():
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--pause", type=float, default=0.002,
                         help="seconds between two connections of one worker (load)")
+    parser.add_argument("--watch", action="store_true")
     parser.add_argument("--progress", help="file that `load` writes its counts to while it runs")
     parser.add_argument("--expect-backends", help="exactly these answer, evenly, and none fails")
     parser.add_argument("--path", default="/", help="of fetch and put")

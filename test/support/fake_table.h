@@ -151,6 +151,7 @@ struct FakeMaps {
         source_ranges("sl_src_ranges", FakeKind::kHash, limits.source_ranges, faults),
         backends("sl_backends", FakeKind::kArray, limits.backends, faults),
         backend_stats("sl_be_stats", FakeKind::kArray, limits.backends, faults),
+        connection_stats("sl_conn_stats", FakeKind::kHash, limits.backends, faults),
         affinity("sl_affinity", FakeKind::kHash, 1024, faults),
         slot_memory(limits.slots),
         slots(slot_memory),
@@ -160,8 +161,8 @@ struct FakeMaps {
   FakeMaps& operator=(const FakeMaps&) = delete;
 
   MapTables Tables() {
-    return {&services,      &service_stats, &service_names, &source_ranges, &backends,
-            &backend_stats, &affinity,      &slots,         &filter};
+    return {&services,      &service_stats,    &service_names, &source_ranges, &backends,
+            &backend_stats, &connection_stats, &affinity,      &slots,         &filter};
   }
 
   FakeFaults faults;
@@ -171,6 +172,7 @@ struct FakeMaps {
   FakeTable<abi::source_range_key, abi::source_range> source_ranges;
   FakeTable<std::uint32_t, abi::backend> backends;
   FakeTable<std::uint32_t, abi::backend_stats> backend_stats;
+  FakeTable<abi::connection_stats_key, abi::connection_stats> connection_stats;
   FakeTable<abi::affinity_key, abi::affinity> affinity;
   std::vector<SlotArray::Cell> slot_memory;
   SlotArray slots;

@@ -212,7 +212,8 @@ api_agent_start() {
   mkdir -p "$CLUSTER_DIR/state-$node"
   cluster_spawn "sluiced-$node" "$node" "$CLUSTER_BIN/cmd/sluiced/sluiced" \
     --kubeconfig "$KUBECONFIG_FILE" --hostname-override "$node" \
-    --bpffs "$CLUSTER_BPFFS-$node" --state-dir "$CLUSTER_DIR/state-$node" "$@"
+    --bpffs "$CLUSTER_BPFFS-$node" --state-dir "$CLUSTER_DIR/state-$node" \
+    "${CLUSTER_SOCKET_FLAGS[$node]}" "$@"
 }
 
 # Whether what the agent of a node has in its maps is what the API server holds now.

@@ -74,10 +74,16 @@ TEST(MapWriterTest, ZeroesCountersOfIdsGivenAgain) {
   MapState state(SmallLimits());
   maps.service_stats.rows()[7] = {1, 2, 3, 4, 5, 6, 7, 8};
   maps.backend_stats.rows()[8] = {9, 9};
+  const abi::connection_stats_key of_service{7, 0}, of_backend{0, 8}, others{8, 0};
+  for (const auto& key : {of_service, of_backend, others}) {
+    maps.connection_stats.rows()[key].established = 3;
+  }
   const MapPlan plan{{ZeroServiceStats{{7}}, ZeroBackendStats{{8}}}};
   ASSERT_TRUE(MapWriter(maps.Tables()).Write(plan, state).ok());
   EXPECT_EQ(maps.service_stats.rows()[7], abi::service_stats{});
   EXPECT_EQ(maps.backend_stats.rows()[8], abi::backend_stats{});
+  EXPECT_EQ(maps.connection_stats.rows().size(), 1u);
+  EXPECT_TRUE(maps.connection_stats.rows().contains(others));
 }
 
 TEST(MapWriterTest, ForgetsOnlyTheAffinityOfTheServicesNamed) {

@@ -8,6 +8,7 @@
 
 #include "maps/backend.h"
 #include "maps/config.h"
+#include "maps/connection.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
 #include "maps/names.h"
@@ -61,6 +62,17 @@ SL_ABI_OFFSET(drop_event, reason, 48);
 SL_ABI_OFFSET(node_config, service_range, 32);
 SL_ABI_OFFSET(node_config, snat_port_min, 96);
 SL_ABI_OFFSET(meta, generation, 8);
+SL_ABI_OFFSET(connection, started_ns, 48);
+SL_ABI_OFFSET(connection, bytes_in, 56);
+SL_ABI_OFFSET(connection, phase, 96);
+SL_ABI_OFFSET(connection_stats_key, backend_id, 4);
+SL_ABI_OFFSET(connection_stats, connect_us, 56);
+SL_ABI_OFFSET(connection_stats, connect_times, 64);
+SL_ABI_OFFSET(connection_stats, rtt_times, 288);
+SL_ABI_OFFSET(lost_socket, remote, 16);
+SL_ABI_OFFSET(lost_socket, family, 36);
+SL_ABI_OFFSET(lost_socket, cookie, 48);
+SL_ABI_OFFSET(lost_socket, service_id, 64);
 
 // The kernel cuts longer names off without a word.
 template <std::size_t N>
@@ -70,10 +82,11 @@ constexpr bool FitsKernel(const char (&)[N]) {
 static_assert(FitsKernel(names::kServices) && FitsKernel(names::kServiceStats) &&
               FitsKernel(names::kServiceNames) && FitsKernel(names::kSourceRanges) &&
               FitsKernel(names::kSlots) && FitsKernel(names::kBackends) &&
-              FitsKernel(names::kBackendStats) && FitsKernel(names::kAffinity) &&
-              FitsKernel(names::kFlows) && FitsKernel(names::kOpening) &&
-              FitsKernel(names::kFragments) && FitsKernel(names::kDrops) &&
-              FitsKernel(names::kEvents) && FitsKernel(names::kConfig) && FitsKernel(names::kMeta));
+              FitsKernel(names::kBackendStats) && FitsKernel(names::kConnectionStats) &&
+              FitsKernel(names::kAffinity) && FitsKernel(names::kFlows) &&
+              FitsKernel(names::kOpening) && FitsKernel(names::kFragments) &&
+              FitsKernel(names::kDrops) && FitsKernel(names::kEvents) &&
+              FitsKernel(names::kConfig) && FitsKernel(names::kMeta));
 
 TEST(AbiLayoutTest, BucketOfOpeningFlowsComparesWithinOneCacheLine) {
   constexpr std::size_t kCacheLine = 64;

@@ -108,12 +108,60 @@ TEST(ServiceReportTest, DetailShowsEverything) {
             "ClusterIP  198.51.100.1:80\n"
             "ClusterIP  [2001:db8::a]:80\n"
             "NodePort   192.0.2.10:30080\n"
-            "BACKEND           NODE  STATE     CONNECTIONS\n"
-            "203.0.113.1:8080  -     ready               2\n"
-            "203.0.113.2:8080  -     ready               0\n"
-            "203.0.113.3:8080  -     notReady            1\n"
+            "BACKEND           NODE  STATE     CONNECTIONS  CONNECT P50 P90 P99\n"
+            "203.0.113.1:8080  -     ready               2                    -\n"
+            "203.0.113.2:8080  -     ready               0                    -\n"
+            "203.0.113.3:8080  -     notReady            1                    -\n"
             "in: 10 packets, 1000B; out: 9 packets, 87.9KiB\n"
             "opened 4, rejected 3, dropped 2, failed 1\n");
+}
+
+// Three of web: one open and one reset, of backend 1, and one closed, of an endpoint that is gone.
+PinnedStateBuilder WithSockets() {
+  PinnedStateBuilder builder = ExampleState();
+  abi::connection_stats& service = builder.state().connection_stats[{1, 0}];
+  service.established = 3;
+  service.failed = 4;
+  service.closed = 1;
+  service.reset = 1;
+  service.bytes_in = 1024;
+  service.bytes_out = 2048;
+  service.retransmissions = 7;
+  service.connect_us = 300;
+  service.connect_times[6] = 2;  // 32 to 64 us
+  service.connect_times[8] = 1;  // 128 to 256 us
+  service.rtt_times[11] = 2;     // 1 to 2 ms
+  abi::connection_stats& backend = builder.state().connection_stats[{0, 1}];
+  backend.established = 2;
+  backend.reset = 1;
+  backend.connect_times[6] = 2;
+  builder.state().connection_stats[{0, 4}].established = 1;
+  return builder;
+}
+
+TEST(ServiceReportTest, SocketsAreReportedWhereThereWereAny) {
+  const Json json = ServicesToJson(BuildServiceReports(WithSockets().state(), nullptr));
+  EXPECT_EQ(json.at(0).at("sockets"), Json::parse(R"({
+    "established": 3, "open": 1, "failed": 4, "closed": 1, "reset": 1, "bytesIn": 1024,
+    "bytesOut": 2048, "retransmissions": 7,
+    "connectMicroseconds": {"p50": 56.0, "p90": 218.0, "p99": 252.0, "mean": 100},
+    "roundTripMicroseconds": {"p50": 1536.0, "p90": 1946.0, "p99": 2038.0}})"));
+  EXPECT_EQ(json.at(0).at("backends").at(0).at("sockets").at("open"), 1);
+  EXPECT_EQ(json.at(0).at("backends").at(0).at("connections"), 3) << "two flows and a socket";
+  EXPECT_FALSE(json.at(0).at("backends").at(1).contains("sockets"));
+  EXPECT_FALSE(json.at(1).contains("sockets"));
+}
+
+TEST(ServiceReportTest, DetailTellsOfSockets) {
+  auto services = BuildServiceReports(WithSockets().state(), nullptr);
+  services.pop_back();
+  const std::string detail = ServicesToDetail(services);
+  EXPECT_THAT(detail, ::testing::HasSubstr("ready               3       48us 61us 64us\n"));
+  EXPECT_THAT(detail, ::testing::EndsWith(
+                          "at connect(): established 3 (1 open, 1 ended by a reset), failed 4; in "
+                          "1.00KiB, out 2.00KiB, retransmissions 7\n"
+                          "connect time p50 56us, p90 218us, p99 252us; round trip p50 1.5ms, p90 "
+                          "1.9ms, p99 2.0ms\n"));
 }
 
 TEST(BackendReportTest, ListsEndpointsThatExistWithTheirServices) {

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What connections carry whose backend was chosen at connect(): read from the kernel's sockets, at
+ * the events of a connection and by walks over all of them, and added to what packets are counted
+ * in. Each byte is added once, whoever comes first.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include <linux/in.h>
+
+#include "core/select.h"
+#include "hook/kernel_socket.h"
+
+/* As far as the socket's counters have been looked at. */
+struct connection_look {
+	__u64 bytes_in;
+	__u64 bytes_out;
+	__u64 packets_in;
+	__u64 packets_out;
+	__u64 retransmissions;
+};
+
+static const struct connection_stats connection_none = {};
+
+/* The row of a service or backend, made if there is none. NULL: the map is full. */
+static __noinline struct connection_stats *connection_row(__u32 service_id, __u32 backend_id)
+{
+	struct connection_stats_key key = { .service_id = service_id, .backend_id = backend_id };
+	struct connection_stats *row = bpf_map_lookup_elem(&sl_conn_stats, &key);
+
+	if (row)
+		return row;
+	bpf_map_update_elem(&sl_conn_stats, &key, &connection_none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sl_conn_stats, &key);
+}
+
+static __always_inline struct connection_stats *connection_service(const struct socket_peer *peer)
+{
+	return connection_row(peer->service_id, 0);
+}
+
+/* NULL also if the id has passed to another endpoint. */
+static __always_inline struct connection_stats *connection_backend(const struct socket_peer *peer)
+{
+	__u32 id = peer->backend_id;
+	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
+
+	if (!backend || backend->generation != peer->backend_generation)
+		return NULL;
+	return connection_row(0, id);
+}
+
+/* Place in a histogram: how many binary digits the time has. */
+static __always_inline __u32 connection_bucket(__u64 us)
+{
+	__u32 digits = 0;
+
+	if (us >> 32)
+		us = 0xffffffff;
+	if (us >> 16) {
+		digits += 16;
+		us >>= 16;
+	}
+	if (us >> 8) {
+		digits += 8;
+		us >>= 8;
+	}
+	if (us >> 4) {
+		digits += 4;
+		us >>= 4;
+	}
+	if (us >> 2) {
+		digits += 2;
+		us >>= 2;
+	}
+	digits += us > 1 ? 2 : us;
+	return digits < SL_TIME_BUCKETS ? digits : SL_TIME_BUCKETS - 1;
+}
+
+/*
+ * What the client has sent and the backend acknowledged, and what has come from it. The kernel's
+ * counters take a SYN and a FIN for a byte each. The order of reading is such that a walk that
+ * meets the connection's last packets sees too little, which the next look puts right.
+ */
+static __always_inline void connection_look(struct tcp_sock *tp, struct sock *sk,
+					    struct connection_look *look)
+{
+	__u64 acked = tp->bytes_acked, received = tp->bytes_received;
+	__u32 state = sk->__sk_common.skc_state;
+	bool fin_sent = state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_FIN_WAIT2 ||
+			state == TCP_STATE_LAST_ACK || state == TCP_STATE_CLOSING;
+	__u32 syn_and_fin = 1 + (fin_sent && tp->snd_una == tp->write_seq);
+	__u32 fin = sk->__sk_common.skc_flags >> SOCK_FLAG_DONE & 1;
+
+	look->bytes_in = acked > syn_and_fin ? acked - syn_and_fin : 0;
+	look->bytes_out = received > fin ? received - fin : 0;
+	look->packets_in = tp->segs_out;
+	look->packets_out = tp->segs_in;
+	look->retransmissions = tp->total_retrans;
+}
+
+/*
+ * Takes *counted up to @now. Return: by how much that was. @last: nobody looks after this, and what
+ * was seen too early may be taken back.
+ */
+static __always_inline __u64 connection_advance(__u64 *counted, __u64 now, bool last)
+{
+	__u64 before;
+
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		before = *(volatile __u64 *)counted;
+		if (now <= before && !last)
+			return 0;
+		if (__sync_val_compare_and_swap(counted, before, now) == before)
+			return now - before;
+	}
+	return 0;
+}
+
+static __always_inline void connection_add(__u64 *to, __u64 count)
+{
+	if (count)
+		__sync_fetch_and_add(to, count);
+}
+
+/* Adds what is new in @look to what @connection has counted, and to the counters of its service and
+ * backend. */
+static __always_inline void connection_fold(struct connection *connection,
+					    struct connection_look *look, bool last)
+{
+	__u32 service_id = connection->peer.service_id;
+	struct connection_stats *row;
+	struct service_stats *stats;
+
+	look->bytes_in = connection_advance(&connection->bytes_in, look->bytes_in, last);
+	look->bytes_out = connection_advance(&connection->bytes_out, look->bytes_out, last);
+	look->packets_in = connection_advance(&connection->packets_in, look->packets_in, last);
+	look->packets_out = connection_advance(&connection->packets_out, look->packets_out, last);
+	look->retransmissions =
+		connection_advance(&connection->retransmissions, look->retransmissions, last);
+	if (!(look->packets_in | look->packets_out))
+		return;
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
+	if (stats) {
+		connection_add(&stats->packets_in, look->packets_in);
+		connection_add(&stats->bytes_in, look->bytes_in);
+		connection_add(&stats->packets_out, look->packets_out);
+		connection_add(&stats->bytes_out, look->bytes_out);
+	}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		row = i ? connection_backend(&connection->peer)
+			: connection_service(&connection->peer);
+		if (!row)
+			continue;
+		connection_add(&row->bytes_in, look->bytes_in);
+		connection_add(&row->bytes_out, look->bytes_out);
+		connection_add(&row->retransmissions, look->retransmissions);
+	}
+}
+
+/* The backend has not answered the first SYN in time, or has refused: once a connection. */
+static __always_inline void connection_unanswered(struct connection *connection)
+{
+	__u32 service_id = connection->peer.service_id, backend_id = connection->peer.backend_id;
+	struct service_stats *stats;
+	struct backend_stats *counts;
+	struct backend *backend;
+
+	if (connection->silent)
+		return;
+	connection->silent = 1;
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
+	if (stats)
+		__sync_fetch_and_add(&stats->failed, 1);
+	backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
+	counts = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
+	if (counts && backend && backend->generation == connection->peer.backend_generation)
+		__sync_fetch_and_add(&counts->failed, 1);
+}
+
+static __always_inline void connection_established(struct connection *connection, __u64 now_ns)
+{
+	__u64 us = (now_ns - connection->started_ns) / 1000;
+	__u32 bucket = connection_bucket(us);
+	struct connection_stats *row;
+
+	connection->phase = SL_CONNECTION_ESTABLISHED;
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		row = i ? connection_backend(&connection->peer)
+			: connection_service(&connection->peer);
+		if (!row)
+			continue;
+		__sync_fetch_and_add(&row->established, 1);
+		__sync_fetch_and_add(&row->connect_us, us);
+		if (bucket < SL_TIME_BUCKETS)
+			__sync_fetch_and_add(&row->connect_times[bucket], 1);
+	}
+}
+
+/* @state: enum tcp_state, the last before the end. */
+static __always_inline void connection_ended(struct connection *connection, __u32 state,
+					     __u32 srtt_us)
+{
+	bool established = connection->phase == SL_CONNECTION_ESTABLISHED;
+	bool closed = state == TCP_STATE_FIN_WAIT2 || state == TCP_STATE_LAST_ACK ||
+		      state == TCP_STATE_CLOSING || state == TCP_STATE_TIME_WAIT;
+	__u32 bucket = connection_bucket(srtt_us);
+	struct connection_stats *row;
+
+	connection->phase = SL_CONNECTION_ENDED;
+	if (!established)
+		connection_unanswered(connection);
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		row = i ? connection_backend(&connection->peer)
+			: connection_service(&connection->peer);
+		if (!row)
+			continue;
+		if (!established) {
+			__sync_fetch_and_add(&row->failed, 1);
+			continue;
+		}
+		if (closed)
+			__sync_fetch_and_add(&row->closed, 1);
+		else
+			__sync_fetch_and_add(&row->reset, 1);
+		if (bucket < SL_TIME_BUCKETS)
+			__sync_fetch_and_add(&row->rtt_times[bucket], 1);
+	}
+}
+
+/* An event of a TCP socket in a cgroup. */
+static __always_inline void connection_event(struct bpf_sock_ops *ctx)
+{
+	struct connection_look look;
+	struct connection *connection;
+	struct bpf_sock *sk;
+	struct tcp_sock *tp;
+
+	/* Listeners' connections and those of no service end here, or at the lookup. */
+	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB &&
+	    ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && ctx->op != BPF_SOCK_OPS_RTO_CB &&
+	    ctx->op != BPF_SOCK_OPS_STATE_CB)
+		return;
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] != TCP_STATE_CLOSE)
+		return;
+	sk = ctx->sk;
+	if (!sk)
+		return;
+	connection = bpf_sk_storage_get(&sl_conns, sk, 0, 0);
+	if (!connection || connection->phase == SL_CONNECTION_ENDED)
+		return;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		connection->phase = SL_CONNECTION_OPENING;
+		connection->started_ns = bpf_ktime_get_ns();
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+						       BPF_SOCK_OPS_STATE_CB_FLAG |
+						       BPF_SOCK_OPS_RTO_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		connection_established(connection, bpf_ktime_get_ns());
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTO_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		if (connection->phase == SL_CONNECTION_OPENING)
+			connection_unanswered(connection);
+		break;
+	default:
+		if (connection->phase == SL_CONNECTION_CHOSEN)
+			return;
+		tp = (void *)bpf_skc_to_tcp_sock(sk);
+		if (tp) {
+			connection_look(tp, (struct sock *)tp, &look);
+			connection_fold(connection, &look, true);
+		}
+		connection_ended(connection, ctx->args[0], ctx->srtt_us >> 3);
+	}
+}
+
+static __always_inline void lost_socket_tell(struct bpf_iter__bpf_sk_storage_map *ctx,
+					     struct sock *sk, const struct socket_peer *peer,
+					     __u32 protocol)
+{
+	struct sock_common *common = &sk->__sk_common;
+	struct lost_socket lost = {
+		.local_port = bpf_htons(common->skc_num),
+		.remote_port = common->skc_dport,
+		.family = common->skc_family,
+		.protocol = protocol,
+		.device = common->skc_bound_dev_if,
+		.netns = common->skc_net.net->net_cookie,
+		.service_id = peer->service_id,
+		.backend_id = peer->backend_id,
+	};
+
+	lost.cookie = bpf_get_socket_cookie(sk);
+	if (lost.family == KERNEL_AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
+		bpf_core_read(&lost.local, sizeof(lost.local), &common->skc_v6_rcv_saddr);
+		bpf_core_read(&lost.remote, sizeof(lost.remote), &common->skc_v6_daddr);
+	} else {
+		lost.local.w[2] = lost.remote.w[2] = bpf_htonl(0xffff);
+		lost.local.w[3] = common->skc_rcv_saddr;
+		lost.remote.w[3] = common->skc_daddr;
+	}
+	bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
+}
+
+static __always_inline bool lost_backend(const struct socket_peer *peer)
+{
+	__u32 id = peer->backend_id;
+
+	return id &&
+	       !backend_present(bpf_map_lookup_elem(&sl_backends, &id), peer->backend_generation);
+}
+
+/* One TCP connection of a walk: counts what it has carried, tells it if its backend is gone. */
+static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct connection *connection = ctx->value;
+	struct connection_look look;
+	struct socket_peer peer;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+
+	if (!sk || !connection)
+		return;
+	tp = (void *)bpf_skc_to_tcp_sock(sk);
+	if (!tp || connection->phase == SL_CONNECTION_CHOSEN ||
+	    connection->phase == SL_CONNECTION_ENDED)
+		return;
+	if (connection->phase == SL_CONNECTION_ESTABLISHED) {
+		connection_look(tp, sk, &look);
+		connection_fold(connection, &look, false);
+	}
+	peer = connection->peer;
+	if (lost_backend(&peer))
+		lost_socket_tell(ctx, sk, &peer, IPPROTO_TCP);
+}
+
+/* The same of one UDP socket: only of those that are connected, the others choose again. */
+static __always_inline void peers_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct socket_peers *peers = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct socket_peer peer;
+
+	if (!sk || !peers || sk->__sk_common.skc_state != TCP_STATE_ESTABLISHED)
+		return;
+	peer = peers->peers[0];
+	if (peer.backend_port == sk->__sk_common.skc_dport && lost_backend(&peer))
+		lost_socket_tell(ctx, sk, &peer, IPPROTO_UDP);
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets that are ended from outside, in this network namespace and in another.
+#include "control/datapath/socket_ender.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "control/base/unique_fd.h"
+#include "control/datapath/socket_programs.h"
+#include "control/model/ip_address.h"
+#include "test/support/netns.h"
+#include "test/support/scratch_folder.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+// A connection over loopback of the calling thread's namespace.
+struct Connection {
+  UniqueFd server;
+  UniqueFd client;
+};
+
+sockaddr_in6 NameOf(int fd, int (*ask)(int, sockaddr*, socklen_t*)) {
+  sockaddr_in6 name{};
+  socklen_t length = sizeof(name);
+  EXPECT_EQ(ask(fd, reinterpret_cast<sockaddr*>(&name), &length), 0);
+  return name;
+}
+
+Connection Connect(int type, const char* address) {
+  UniqueFd listener(::socket(AF_INET6, type | SOCK_CLOEXEC, 0));
+  sockaddr_in6 at{};
+  at.sin6_family = AF_INET6;
+  EXPECT_EQ(::inet_pton(AF_INET6, address, &at.sin6_addr), 1);
+  EXPECT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)), 0);
+  EXPECT_TRUE(type == SOCK_DGRAM || ::listen(listener.get(), 1) == 0);
+  at = NameOf(listener.get(), ::getsockname);
+  Connection connection;
+  connection.client.Reset(::socket(AF_INET6, type | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::connect(connection.client.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)), 0);
+  connection.server = type == SOCK_STREAM ? UniqueFd(::accept(listener.get(), nullptr, nullptr))
+                                          : std::move(listener);
+  return connection;
+}
+
+abi::lost_socket Lost(const Connection& connection, std::uint32_t protocol) {
+  const sockaddr_in6 local = NameOf(connection.client.get(), ::getsockname);
+  const sockaddr_in6 remote = NameOf(connection.client.get(), ::getpeername);
+  abi::lost_socket lost{};
+  std::memcpy(&lost.local, &local.sin6_addr, sizeof(lost.local));
+  std::memcpy(&lost.remote, &remote.sin6_addr, sizeof(lost.remote));
+  lost.local_port = local.sin6_port;
+  lost.remote_port = remote.sin6_port;
+  lost.family = AF_INET6;
+  lost.protocol = protocol;
+  socklen_t length = sizeof(lost.cookie);
+  EXPECT_EQ(::getsockopt(connection.client.get(), SOL_SOCKET, SO_COOKIE, &lost.cookie, &length), 0);
+  lost.netns = OwnNetnsCookie().value();
+  return lost;
+}
+
+int ErrorOf(const UniqueFd& socket) {
+  char byte = 0;
+  return ::recv(socket.get(), &byte, 1, MSG_DONTWAIT) < 0 ? errno : 0;
+}
+
+class SocketEnderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto netns = NetNs::Create();
+    ASSERT_THAT(netns, IsOk());
+    netns_ = *std::move(netns);
+    places_ = {.folder = folder_.path(), .proc = folder_.path() + "/none"};
+  }
+  // Keeps the namespace that the thread is in as ip-netns(8) does.
+  std::string Keep(const char* name) {
+    const std::string path = folder_.path() + "/" + name;
+    std::ofstream(path).flush();
+    EXPECT_EQ(::mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND, nullptr), 0);
+    kept_.push_back(path);
+    return path;
+  }
+  void TearDown() override {
+    for (const std::string& path : kept_) ::umount2(path.c_str(), MNT_DETACH);
+  }
+
+  const ScratchFolder folder_;
+  std::unique_ptr<NetNs> netns_;
+  std::vector<std::string> kept_;
+  NetnsPlaces places_;
+};
+
+TEST_F(SocketEnderTest, EndsWhatIsNamedAndNothingElse) {
+  for (const char* address : {"::1", "::ffff:127.0.0.1"}) {
+    const Connection ended = Connect(SOCK_STREAM, address);
+    const Connection stays = Connect(SOCK_STREAM, address);
+    const Connection datagrams = Connect(SOCK_DGRAM, address);
+    const std::vector<abi::lost_socket> lost = {Lost(ended, IPPROTO_TCP),
+                                                Lost(datagrams, IPPROTO_UDP)};
+    const EndedSockets result = EndSockets(lost, places_);
+    EXPECT_THAT(result.first_error, IsOk());
+    EXPECT_EQ(result.ended, 2u) << address;
+    EXPECT_EQ(ErrorOf(ended.client), ECONNABORTED);
+    EXPECT_EQ(ErrorOf(ended.server), ECONNRESET);
+    EXPECT_EQ(ErrorOf(datagrams.client), ECONNABORTED);
+    EXPECT_EQ(ErrorOf(stays.client), EAGAIN);
+    EXPECT_EQ(EndSockets(lost, places_).gone, 2u) << "they have ended";
+  }
+}
+
+TEST_F(SocketEnderTest, AnotherSocketInItsPlaceStays) {
+  const Connection other = Connect(SOCK_STREAM, "::1");
+  abi::lost_socket lost = Lost(other, IPPROTO_TCP);
+  ++lost.cookie;
+  const EndedSockets result = EndSockets(std::vector{lost}, places_);
+  EXPECT_EQ(result.ended, 0u);
+  EXPECT_EQ(result.gone, 1u);
+  EXPECT_EQ(ErrorOf(other.client), EAGAIN);
+}
+
+TEST_F(SocketEnderTest, EntersOtherNamespacesAndComesBack) {
+  const std::uint64_t here = OwnNetnsCookie().value();
+  std::vector<abi::lost_socket> lost;
+  Connection there;
+  {
+    auto other = NetNs::Create();
+    ASSERT_THAT(other, IsOk());
+    there = Connect(SOCK_STREAM, "::1");
+    lost.push_back(Lost(there, IPPROTO_TCP));
+    Keep("pod");
+  }
+  ASSERT_EQ(OwnNetnsCookie().value(), here);
+  const EndedSockets result = EndSockets(lost, places_);
+  EXPECT_EQ(result.ended, 1u);
+  EXPECT_THAT(result.out_of_reach, ::testing::IsEmpty());
+  EXPECT_EQ(ErrorOf(there.client), ECONNABORTED);
+  EXPECT_EQ(OwnNetnsCookie().value(), here);
+}
+
+TEST_F(SocketEnderTest, TellsOfNamespacesThatItDoesNotFind) {
+  const Connection here = Connect(SOCK_STREAM, "::1");
+  abi::lost_socket lost = Lost(here, IPPROTO_TCP);
+  abi::lost_socket elsewhere = lost;
+  elsewhere.netns = ~0ULL;
+  const EndedSockets result = EndSockets(std::vector{elsewhere, lost, elsewhere}, places_);
+  EXPECT_EQ(result.ended, 1u) << "the others are ended all the same";
+  EXPECT_EQ(result.not_reached, 2u);
+  EXPECT_THAT(result.out_of_reach, ::testing::ElementsAre(~0ULL));
+}
+
+}  // namespace
+}  // namespace sluice::testing
