@@ -54,11 +54,6 @@ nlohmann::json Json(const Spread& spread) {
 
 }  // namespace
 
-Spread SpreadOf(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return {values[values.size() / 2], values.front(), values.back()};
-}
-
 Machine ThisMachine(const std::string& source) {
   utsname name{};
   uname(&name);

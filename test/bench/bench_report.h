@@ -8,16 +8,9 @@
 #include <vector>
 
 #include "test/bench/bench_kernel.h"
+#include "test/bench/spread.h"
 
 namespace sluice::bench {
-
-struct Spread {
-  double median = 0;
-  double least = 0;
-  double most = 0;
-};
-// Requires: values not empty.
-Spread SpreadOf(std::vector<double> values);
 
 struct Measurement {
   std::string row = {};
