@@ -3,7 +3,6 @@
 
 #include <sys/utsname.h>
 
-#include <algorithm>
 #include <fstream>
 #include <ostream>
 
