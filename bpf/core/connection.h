@@ -24,32 +24,30 @@ struct connection_look {
 
 static const struct connection_stats connection_none = {};
 
-/* The row of a service or backend, made if there is none. NULL: the map is full. */
-static __noinline struct connection_stats *connection_row(__u32 service_id, __u32 backend_id)
+/*
+ * The row of the connection's service, or of its backend, made if there is none. NULL: the map is
+ * full, or the backend's id has passed to another endpoint.
+ */
+static __noinline struct connection_stats *connection_row(const struct socket_peer *peer,
+							  bool of_backend)
 {
-	struct connection_stats_key key = { .service_id = service_id, .backend_id = backend_id };
-	struct connection_stats *row = bpf_map_lookup_elem(&sl_conn_stats, &key);
+	struct connection_stats_key key = {};
+	struct connection_stats *row;
+	struct backend *backend;
 
+	if (of_backend) {
+		key.backend_id = peer->backend_id;
+		backend = bpf_map_lookup_elem(&sl_backends, &key.backend_id);
+		if (!backend || backend->generation != peer->backend_generation)
+			return NULL;
+	} else {
+		key.service_id = peer->service_id;
+	}
+	row = bpf_map_lookup_elem(&sl_conn_stats, &key);
 	if (row)
 		return row;
 	bpf_map_update_elem(&sl_conn_stats, &key, &connection_none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&sl_conn_stats, &key);
-}
-
-static __always_inline struct connection_stats *connection_service(const struct socket_peer *peer)
-{
-	return connection_row(peer->service_id, 0);
-}
-
-/* NULL also if the id has passed to another endpoint. */
-static __always_inline struct connection_stats *connection_backend(const struct socket_peer *peer)
-{
-	__u32 id = peer->backend_id;
-	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
-
-	if (!backend || backend->generation != peer->backend_generation)
-		return NULL;
-	return connection_row(0, id);
 }
 
 /* Place in a histogram: how many binary digits the time has. */
@@ -84,14 +82,14 @@ static __always_inline __u32 connection_bucket(__u64 us)
  * counters take a SYN and a FIN for a byte each. The order of reading is such that a walk that
  * meets the connection's last packets sees too little, which the next look puts right.
  */
-static __always_inline void connection_look(struct tcp_sock *tp, struct sock *sk,
+static __always_inline void connection_look(struct tcp_sock *tp, struct sock *sk, bool established,
 					    struct connection_look *look)
 {
 	__u64 acked = tp->bytes_acked, received = tp->bytes_received;
 	__u32 state = sk->__sk_common.skc_state;
 	bool fin_sent = state == TCP_STATE_FIN_WAIT1 || state == TCP_STATE_FIN_WAIT2 ||
 			state == TCP_STATE_LAST_ACK || state == TCP_STATE_CLOSING;
-	__u32 syn_and_fin = 1 + (fin_sent && tp->snd_una == tp->write_seq);
+	__u32 syn_and_fin = established + (fin_sent && tp->snd_una == tp->write_seq);
 	__u32 fin = sk->__sk_common.skc_flags >> SOCK_FLAG_DONE & 1;
 
 	look->bytes_in = acked > syn_and_fin ? acked - syn_and_fin : 0;
@@ -101,69 +99,47 @@ static __always_inline void connection_look(struct tcp_sock *tp, struct sock *sk
 	look->retransmissions = tp->total_retrans;
 }
 
-/*
- * Takes *counted up to @now. Return: by how much that was. @last: nobody looks after this, and what
- * was seen too early may be taken back.
- */
-static __always_inline __u64 connection_advance(__u64 *counted, __u64 now, bool last)
+/* By how much *counted goes up to @now, which a walk has seen; 0 if somebody else was faster. */
+static __always_inline __u64 connection_advance(__u64 *counted, __u64 now)
 {
-	__u64 before;
+	__u64 before = *(volatile __u64 *)counted;
 
-#pragma unroll
-	for (int i = 0; i < 3; i++) {
-		before = *(volatile __u64 *)counted;
-		if (now <= before && !last)
-			return 0;
-		if (__sync_val_compare_and_swap(counted, before, now) == before)
-			return now - before;
-	}
-	return 0;
+	if (now <= before || __sync_val_compare_and_swap(counted, before, now) != before)
+		return 0;
+	return now - before;
 }
 
-static __always_inline void connection_add(__u64 *to, __u64 count)
+/* At the end nobody looks after this one: what a walk saw too early is taken back. */
+static __always_inline __u64 connection_finish(__u64 *counted, __u64 now)
 {
-	if (count)
-		__sync_fetch_and_add(to, count);
+	return now - __sync_lock_test_and_set(counted, now);
 }
 
-/* Adds what is new in @look to what @connection has counted, and to the counters of its service and
- * backend. */
-static __always_inline void connection_fold(struct connection *connection,
-					    struct connection_look *look, bool last)
+/* Adds what is new in @look to the counters of the service. */
+static __always_inline void connection_count_service(__u32 service_id,
+						     const struct connection_look *look)
 {
-	__u32 service_id = connection->peer.service_id;
-	struct connection_stats *row;
-	struct service_stats *stats;
+	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 
-	look->bytes_in = connection_advance(&connection->bytes_in, look->bytes_in, last);
-	look->bytes_out = connection_advance(&connection->bytes_out, look->bytes_out, last);
-	look->packets_in = connection_advance(&connection->packets_in, look->packets_in, last);
-	look->packets_out = connection_advance(&connection->packets_out, look->packets_out, last);
-	look->retransmissions =
-		connection_advance(&connection->retransmissions, look->retransmissions, last);
-	if (!(look->packets_in | look->packets_out))
+	if (!stats)
 		return;
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
-	if (stats) {
-		connection_add(&stats->packets_in, look->packets_in);
-		connection_add(&stats->bytes_in, look->bytes_in);
-		connection_add(&stats->packets_out, look->packets_out);
-		connection_add(&stats->bytes_out, look->bytes_out);
-	}
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		row = i ? connection_backend(&connection->peer)
-			: connection_service(&connection->peer);
-		if (!row)
-			continue;
-		connection_add(&row->bytes_in, look->bytes_in);
-		connection_add(&row->bytes_out, look->bytes_out);
-		connection_add(&row->retransmissions, look->retransmissions);
-	}
+	__sync_fetch_and_add(&stats->packets_in, look->packets_in);
+	__sync_fetch_and_add(&stats->bytes_in, look->bytes_in);
+	__sync_fetch_and_add(&stats->packets_out, look->packets_out);
+	__sync_fetch_and_add(&stats->bytes_out, look->bytes_out);
+}
+
+static __always_inline void connection_count_row(struct connection_stats *row,
+						 const struct connection_look *look)
+{
+	__sync_fetch_and_add(&row->bytes_in, look->bytes_in);
+	__sync_fetch_and_add(&row->bytes_out, look->bytes_out);
+	if (look->retransmissions)
+		__sync_fetch_and_add(&row->retransmissions, look->retransmissions);
 }
 
 /* The backend has not answered the first SYN in time, or has refused: once a connection. */
-static __always_inline void connection_unanswered(struct connection *connection)
+static __noinline int connection_unanswered(struct connection *connection)
 {
 	__u32 service_id = connection->peer.service_id, backend_id = connection->peer.backend_id;
 	struct service_stats *stats;
@@ -171,7 +147,7 @@ static __always_inline void connection_unanswered(struct connection *connection)
 	struct backend *backend;
 
 	if (connection->silent)
-		return;
+		return 0;
 	connection->silent = 1;
 	stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 	if (stats)
@@ -180,19 +156,18 @@ static __always_inline void connection_unanswered(struct connection *connection)
 	counts = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
 	if (counts && backend && backend->generation == connection->peer.backend_generation)
 		__sync_fetch_and_add(&counts->failed, 1);
+	return 0;
 }
 
-static __always_inline void connection_established(struct connection *connection, __u64 now_ns)
+static __noinline int connection_established(struct connection *connection, __u64 now_ns)
 {
 	__u64 us = (now_ns - connection->started_ns) / 1000;
 	__u32 bucket = connection_bucket(us);
-	struct connection_stats *row;
 
 	connection->phase = SL_CONNECTION_ESTABLISHED;
-#pragma unroll
 	for (int i = 0; i < 2; i++) {
-		row = i ? connection_backend(&connection->peer)
-			: connection_service(&connection->peer);
+		struct connection_stats *row = connection_row(&connection->peer, i);
+
 		if (!row)
 			continue;
 		__sync_fetch_and_add(&row->established, 1);
@@ -200,44 +175,51 @@ static __always_inline void connection_established(struct connection *connection
 		if (bucket < SL_TIME_BUCKETS)
 			__sync_fetch_and_add(&row->connect_times[bucket], 1);
 	}
+	return 0;
 }
 
 /* @state: enum tcp_state, the last before the end. */
-static __always_inline void connection_ended(struct connection *connection, __u32 state,
-					     __u32 srtt_us)
+static __noinline int connection_ended(struct connection *connection, struct tcp_sock *tp,
+				       __u32 state)
 {
 	bool established = connection->phase == SL_CONNECTION_ESTABLISHED;
 	bool closed = state == TCP_STATE_FIN_WAIT2 || state == TCP_STATE_LAST_ACK ||
 		      state == TCP_STATE_CLOSING || state == TCP_STATE_TIME_WAIT;
-	__u32 bucket = connection_bucket(srtt_us);
-	struct connection_stats *row;
+	struct connection_look look;
+	__u32 bucket;
 
 	connection->phase = SL_CONNECTION_ENDED;
 	if (!established)
 		connection_unanswered(connection);
-#pragma unroll
+	connection_look(tp, (struct sock *)tp, established, &look);
+	bucket = connection_bucket(tp->srtt_us >> 3);
+	look.bytes_in = connection_finish(&connection->bytes_in, look.bytes_in);
+	look.bytes_out = connection_finish(&connection->bytes_out, look.bytes_out);
+	look.packets_in = connection_finish(&connection->packets_in, look.packets_in);
+	look.packets_out = connection_finish(&connection->packets_out, look.packets_out);
+	look.retransmissions =
+		connection_finish(&connection->retransmissions, look.retransmissions);
+	connection_count_service(connection->peer.service_id, &look);
 	for (int i = 0; i < 2; i++) {
-		row = i ? connection_backend(&connection->peer)
-			: connection_service(&connection->peer);
+		struct connection_stats *row = connection_row(&connection->peer, i);
+
 		if (!row)
 			continue;
+		connection_count_row(row, &look);
 		if (!established) {
 			__sync_fetch_and_add(&row->failed, 1);
 			continue;
 		}
-		if (closed)
-			__sync_fetch_and_add(&row->closed, 1);
-		else
-			__sync_fetch_and_add(&row->reset, 1);
+		__sync_fetch_and_add(closed ? &row->closed : &row->reset, 1);
 		if (bucket < SL_TIME_BUCKETS)
 			__sync_fetch_and_add(&row->rtt_times[bucket], 1);
 	}
+	return 0;
 }
 
 /* An event of a TCP socket in a cgroup. */
 static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 {
-	struct connection_look look;
 	struct connection *connection;
 	struct bpf_sock *sk;
 	struct tcp_sock *tp;
@@ -276,11 +258,8 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 		if (connection->phase == SL_CONNECTION_CHOSEN)
 			return;
 		tp = (void *)bpf_skc_to_tcp_sock(sk);
-		if (tp) {
-			connection_look(tp, (struct sock *)tp, &look);
-			connection_fold(connection, &look, true);
-		}
-		connection_ended(connection, ctx->args[0], ctx->srtt_us >> 3);
+		if (tp)
+			connection_ended(connection, tp, ctx->args[0]);
 	}
 }
 
@@ -320,6 +299,29 @@ static __always_inline bool lost_backend(const struct socket_peer *peer)
 	       !backend_present(bpf_map_lookup_elem(&sl_backends, &id), peer->backend_generation);
 }
 
+/* Adds what @look has seen of an open connection and nobody has counted. */
+static __always_inline void connection_walked(struct connection *connection,
+					      const struct socket_peer *peer,
+					      struct connection_look *look)
+{
+	struct connection_stats *row;
+
+	look->bytes_in = connection_advance(&connection->bytes_in, look->bytes_in);
+	look->bytes_out = connection_advance(&connection->bytes_out, look->bytes_out);
+	look->packets_in = connection_advance(&connection->packets_in, look->packets_in);
+	look->packets_out = connection_advance(&connection->packets_out, look->packets_out);
+	look->retransmissions =
+		connection_advance(&connection->retransmissions, look->retransmissions);
+	if (!(look->packets_in | look->packets_out | look->bytes_in | look->bytes_out))
+		return;
+	connection_count_service(peer->service_id, look);
+	for (int i = 0; i < 2; i++) {
+		row = connection_row(peer, i);
+		if (row)
+			connection_count_row(row, look);
+	}
+}
+
 /* One TCP connection of a walk: counts what it has carried, tells it if its backend is gone. */
 static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -335,11 +337,11 @@ static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map 
 	if (!tp || connection->phase == SL_CONNECTION_CHOSEN ||
 	    connection->phase == SL_CONNECTION_ENDED)
 		return;
-	if (connection->phase == SL_CONNECTION_ESTABLISHED) {
-		connection_look(tp, sk, &look);
-		connection_fold(connection, &look, false);
-	}
 	peer = connection->peer;
+	if (connection->phase == SL_CONNECTION_ESTABLISHED) {
+		connection_look(tp, sk, true, &look);
+		connection_walked(connection, &peer, &look);
+	}
 	if (lost_backend(&peer))
 		lost_socket_tell(ctx, sk, &peer, IPPROTO_TCP);
 }

@@ -6,7 +6,7 @@
 //
 // usage: sluice_connection_bench serve ADDRESS
 //        sluice_connection_bench ask --straight ADDRESS --service ADDRESS --cgroup FOLDER
-//          [--rounds N] [--milliseconds N] [--json]
+//          [--rounds N] [--milliseconds N] [--only TRAFFIC] [--json]
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -28,8 +28,8 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include "absl/strings/str_format.h"
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "control/base/unique_fd.h"
@@ -131,11 +131,24 @@ int Serve(const std::string& address) {
   return 0;
 }
 
-UniqueFd Connect(const std::string& text, std::uint16_t port) {
+// Ports of the client for one way. The backend would refuse, for a minute, a port that came to it
+// from the service's address before: the client's kernel numbers each destination's connections by
+// itself.
+struct PortRange {
+  std::uint32_t least = 0;
+  std::uint32_t most = 0;
+};
+constexpr int kIpLocalPortRange = 51;  // linux/in.h, Linux 6.3
+
+UniqueFd Connect(const std::string& text, std::uint16_t port, const PortRange& ports) {
   socklen_t length = 0;
   const sockaddr_storage address = AddressOf(text, port, length);
   UniqueFd connection(::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   NoDelay(connection.get());
+  const std::uint32_t range = ports.least | ports.most << 16;
+  if (::setsockopt(connection.get(), IPPROTO_IP, kIpLocalPortRange, &range, sizeof(range)) != 0) {
+    Fail("IP_LOCAL_PORT_RANGE (Linux 6.3)");
+  }
   if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
     Fail("connect to " + text);
   }
@@ -148,11 +161,12 @@ void Exchange(int fd) {
 }
 
 // What was done in a second.
-double Rate(const std::string& address, const Traffic& traffic, std::chrono::milliseconds time) {
+double Rate(const std::string& address, const PortRange& ports, const Traffic& traffic,
+            std::chrono::milliseconds time) {
   static const std::vector<char> bytes(kWriteBytes, 'x');
   const bool each = traffic.kind == Kind::kConnections;
   UniqueFd connection;
-  if (!each) connection = Connect(address, traffic.port);
+  if (!each) connection = Connect(address, traffic.port, ports);
   double done = 0;
   const Clock::time_point begin = Clock::now();
   const Clock::time_point end = begin + time;
@@ -165,7 +179,7 @@ double Rate(const std::string& address, const Traffic& traffic, std::chrono::mil
         done += static_cast<double>(sent) * 8 / 1e6;
         continue;
       }
-      if (each) connection = Connect(address, traffic.port);
+      if (each) connection = Connect(address, traffic.port, ports);
       Exchange(connection.get());
       if (char byte = 0; each && ::recv(connection.get(), &byte, 1, 0) != 0) Fail("end");
       done += 1;
@@ -199,6 +213,7 @@ struct Options {
   std::string cgroup;
   int rounds = 30;
   int milliseconds = 200;
+  std::string only;  // one kind of traffic; empty: all
   bool json = false;
 };
 
@@ -206,16 +221,19 @@ struct Way {
   const char* name;
   const std::string* address;
   const std::string* cgroup;
+  PortRange ports;
 };
 
 int Ask(const Options& options) {
   PinTo(1);
   const std::string outside = OwnCgroup(options.cgroup);
-  const std::array<Way, 3> ways = {{{"straight", &options.straight, &outside},
-                                    {"at connect()", &options.service, &options.cgroup},
-                                    {"by packet", &options.service, &outside}}};
+  const std::array<Way, 3> ways = {
+      {{"straight", &options.straight, &outside, {1024, 22000}},
+       {"at connect()", &options.service, &options.cgroup, {22001, 43000}},
+       {"by packet", &options.service, &outside, {43001, 65000}}}};
   const std::chrono::milliseconds time(options.milliseconds);
   for (const Traffic& traffic : kTraffic) {
+    if (!options.only.empty() && options.only != traffic.name) continue;
     std::array<std::vector<double>, ways.size()> rates;
     std::array<std::vector<double>, ways.size()> ratios;
     for (int round = -1; round < options.rounds; ++round) {
@@ -224,7 +242,7 @@ int Ask(const Options& options) {
         // Another one is first each time: none always follows the same.
         const std::size_t way = (i + static_cast<std::size_t>(round + 1)) % ways.size();
         Join(*ways[way].cgroup);
-        rate[way] = Rate(*ways[way].address, traffic, time);
+        rate[way] = Rate(*ways[way].address, ways[way].ports, traffic, time);
       }
       if (round < 0) continue;  // caches and neighbours
       for (std::size_t way = 0; way < ways.size(); ++way) {
@@ -239,9 +257,12 @@ int Ask(const Options& options) {
         return ratios[way][(ratios[way].size() - 1) * part / 4];
       };
       if (options.json) {
-        std::cout << nlohmann::json{{"traffic", traffic.name}, {"way", ways[way].name},
-                                    {"address", *ways[way].address}, {"median", rate.median},
-                                    {"unit", traffic.unit}, {"ratio", at(2)},
+        std::cout << nlohmann::json{{"traffic", traffic.name},
+                                    {"way", ways[way].name},
+                                    {"address", *ways[way].address},
+                                    {"median", rate.median},
+                                    {"unit", traffic.unit},
+                                    {"ratio", at(2)},
                                     {"ratioQuartiles", {at(1), at(3)}},
                                     {"rounds", options.rounds}}
                   << std::endl;
@@ -275,6 +296,7 @@ int main(int argc, char** argv) {
   ask->add_option("--rounds", options.rounds)->capture_default_str();
   ask->add_option("--milliseconds", options.milliseconds, "Of each way in a round")
       ->capture_default_str();
+  ask->add_option("--only", options.only, "CRR, RR or stream");
   ask->add_flag("--json", options.json);
   CLI11_PARSE(app, argc, argv);
   return *serve ? sluice::bench::Serve(address) : sluice::bench::Ask(options);

@@ -5,7 +5,8 @@
 # namespaces, a real sluiced on node-a; client and backend are pods of that node, or with --remote
 # the backend is one of node-b. Needs root, and the release build.
 #
-# usage: connections.sh [--quick] [--remote] [--services N] [--ipv6] [--json]
+# usage: connections.sh [--quick] [--remote] [--services N] [--ipv6] [--only CRR|RR|stream]
+#                       [--json]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -21,8 +22,10 @@ while [[ $# -gt 0 ]]; do
     --remote) backend=b1 ;;
     --services) services=$2 && shift ;;
     --ipv6) family=6 ;;
+    --rounds) flags+=(--rounds "$2" --milliseconds "$3") && shift 2 ;;
+    --only) flags+=(--only "$2") && shift ;;
     --json) flags+=(--json) ;;
-    *) sed -n 's/^# usage: //p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+    *) sed -n '/^# usage: /,/^[^#]/s/^# *//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
   shift
 done
@@ -82,5 +85,5 @@ nsenter --net="/run/netns/$CLUSTER-a1" -- "$bench" ask --straight "$address" --s
   --cgroup "$(cluster_cgroup node-a)" "${flags[@]}"
 flows=$(cluster_ctl node-a -o json conntrack list | json 'len(d)')
 established=$(cluster_ctl node-a -o json service show default/web |
-  json 'sum(one["sockets"]["established"] for one in d)')
+  json 'sum(one.get("sockets", {}).get("established", 0) for one in d)')
 [[ $flows -gt 0 && $established -gt 0 ]] || fail 'one of the ways was not the one it should be'
