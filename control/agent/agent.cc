@@ -169,7 +169,8 @@ absl::Status Agent::CreateParts() {
 absl::Status Agent::Start() {
   RETURN_IF_ERROR(reconciler_->Start());
   RETURN_IF_ERROR(node_->Start([this] { OnAddresses(); }));
-  if (node_->serves_sockets()) {
+  // Also where the programs could not be attached: those of an agent before this one may be.
+  if (options_.socket_lb != SocketLb::kOff) {
     SocketSweepOptions sockets;
     sockets.pin_folder = PinFolder(options_.bpffs);
     sockets.end_lost = options_.reset_removed;

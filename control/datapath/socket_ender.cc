@@ -149,14 +149,17 @@ EndedSockets EndSockets(std::span<const abi::lost_socket> sockets, const NetnsPl
 
   const UniqueFd own(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (own.valid()) {
+    bool away = false;
     const auto back = absl::MakeCleanup([&] {
-      // Cannot fail: the thread was there. If it did, it would serve the wrong network.
-      if (::setns(own.get(), CLONE_NEWNET) != 0) std::abort();
+      // Who could leave may come back. If not, this would serve the wrong network from here on.
+      if (away && ::setns(own.get(), CLONE_NEWNET) != 0) std::abort();
     });
     for (const std::string& path : FindNetns(places)) {
       if (by_netns.empty()) break;
       const UniqueFd netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-      if (netns.valid() && ::setns(netns.get(), CLONE_NEWNET) == 0) end_here();
+      if (!netns.valid() || ::setns(netns.get(), CLONE_NEWNET) != 0) continue;
+      away = true;
+      end_here();
     }
   } else {
     result.first_error.Update(ErrnoStatus(errno, "/proc/thread-self/ns/net"));

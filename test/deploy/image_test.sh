@@ -115,7 +115,7 @@ added = re.search(r"^ *add: \[(.*)\]$", open(sys.argv[1], encoding="utf-8").read
 print("-all" + "".join(",+" + name.strip().lower() for name in added.split(",")))
 PY
 )
-mkdir -p "$root"/{run/sluice/cgroup2,var/lib/sluice,etc/sluice/manifests} \
+mkdir -p "$root"/{run/netns,run/sluice/cgroup2,var/lib/sluice,etc/sluice/manifests} \
   "$CLUSTER_DIR/state-node-a"
 cat >"$CLUSTER_DIR/container.sh" <<'SH'
 set -eu
@@ -132,6 +132,7 @@ mount --rbind /sys/fs/bpf "$root/sys/fs/bpf" 2>/dev/null || {
 mount --bind "$directory/state-node-a" "$root/var/lib/sluice"
 mount --bind "$directory/manifests" "$root/etc/sluice/manifests"
 mount --bind "$cgroup2" "$root/run/sluice/cgroup2"
+mount --rbind /run/netns "$root/run/netns"
 mount -o remount,ro,bind "$root"
 exec chroot "$root" "$@"
 SH
@@ -144,7 +145,7 @@ in_container() {
     --no-new-privs "$@"
 }
 flags=(--manifests /etc/sluice/manifests --hostname-override node-a
-  --bpffs "$CLUSTER_BPFFS-node-a" --socket-lb host --cgroup /run/sluice/cgroup2)
+  --bpffs "$CLUSTER_BPFFS-node-a" --cgroup /run/sluice/cgroup2)
 
 step 'sluiced before the node is prepared'
 cluster_serve a1 b1
@@ -175,11 +176,28 @@ cluster_agent_ready node-a
 expect_match 'a pod to a service' "$(probe a2 $WEB4 80)" '^answer'
 expect_match 'the network to a node port' "$(probe client "${CLUSTER_V6[node-a]}" 30080)" '^answer'
 expect_match 'the node to a service' "$(probe node-a $WEB4 80)" '^answer'
+web_on a1 && in_force
+hold lost a2 "$WEB4:80" --watch
+expect_match 'a connection' "$(ask lost)" '^answer a1'
+web_on b1 && in_force
+cluster_await_log lost '^ended: ECONNABORTED$' || fail 'its endpoint is gone, and it goes on'
 if grep -E 'warning|error' "$CLUSTER_DIR/sluiced-node-a.log"; then fail 'it is not content'; fi
 cluster_kill sluiced-node-a
 expect_equal 'exit code' "$CLUSTER_EXIT" 0
 
-step 'without one of them it does not start'
+step 'without SYS_ADMIN it serves, and says what it cannot reach'
+capabilities=${capabilities/,+sys_admin/}
+in_container sluiced-node-a sluiced "${flags[@]}"
+cluster_agent_ready node-a
+hold left a2 "$WEB4:80" --watch
+expect_match 'a connection' "$(ask left)" '^answer b1'
+web_on a1 && in_force
+cluster_await_log sluiced-node-a 'warning .*network namespace.*CAP_SYS_ADMIN' ||
+  fail 'it does not say so'
+expect_match 'it goes on' "$(ask left)" '^answer b1'
+cluster_kill sluiced-node-a
+
+step 'without one of the others it does not start'
 IFS=, read -ra each <<<"${capabilities#-all,}"
 for one in "${each[@]}"; do
   all=$capabilities

@@ -15,7 +15,7 @@ import sys
 
 import yaml
 
-NEEDED_CAPABILITIES = ["BPF", "NET_ADMIN", "PERFMON"]
+NEEDED_CAPABILITIES = ["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"]
 STEPS = ["cleanup-kube-proxy", "drain", "cleanup"]
 
 
@@ -159,6 +159,10 @@ def node_folders_are_mounted(deployment):
     if paths.get("cgroup2") != "/sys/fs/cgroup" or cgroup != [
             "--cgroup=" + mounts["cgroup2"]["mountPath"]]:
         yield "--cgroup is not the node's cgroup v2 folder"
+    # Pods that start later must be seen too.
+    if paths.get("netns") != "/run/netns" or mounts["netns"]["mountPath"] != "/run/netns" or \
+            mounts["netns"].get("mountPropagation") != "HostToContainer":
+        yield "the network namespaces of Pods would not be found"
 
 
 @rule

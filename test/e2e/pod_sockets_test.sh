@@ -163,3 +163,14 @@ expect_equal 'no answer' "$(error a2 $WEB4 80)" 'timed out'
 expect_equal 'counted once' "$(($(shown 'd[0]["stats"]["failed"]') - before))" 1
 expect_equal 'as failed' "$(shown 'd[0]["sockets"]["failed"]')" 1
 cluster_in a1 iptables -D INPUT -p tcp --dport 8080 -j DROP
+
+step 'a node without cgroup v2: pods are served by packet, and status says what is missing'
+cluster_kill sluiced-node-a
+cluster_spawn sluiced-node-a node-a unshare --mount --propagation private sh -c \
+  'mount -t tmpfs none /sys/fs/cgroup && exec "$@"' sh "$CLUSTER_BIN/cmd/sluiced/sluiced" \
+  --manifests "$MANIFESTS" --hostname-override node-a --bpffs "$CLUSTER_BPFFS-node-a" \
+  --state-dir "$CLUSTER_DIR/state-node-a"
+cluster_agent_ready node-a
+expect_match 'said' "$(cluster_ctl node-a -o json status |
+  json '(d["features"]["podSockets"], d["features"]["hostSockets"], d["degraded"])')" \
+  "\(False, False, .*--socket-lb on: no cgroup v2 hierarchy is mounted whole"

@@ -3,14 +3,18 @@
 #include "control/datapath/socket_ender.h"
 
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -157,6 +161,32 @@ TEST_F(SocketEnderTest, TellsOfNamespacesThatItDoesNotFind) {
   EXPECT_EQ(result.ended, 1u) << "the others are ended all the same";
   EXPECT_EQ(result.not_reached, 2u);
   EXPECT_THAT(result.out_of_reach, ::testing::ElementsAre(~0ULL));
+}
+
+// A container that has not CAP_SYS_ADMIN.
+TEST_F(SocketEnderTest, MayBeForbiddenToEnterNamespaces) {
+  std::vector<abi::lost_socket> lost;
+  Connection there;
+  {
+    auto other = NetNs::Create();
+    ASSERT_THAT(other, IsOk());
+    there = Connect(SOCK_STREAM, "::1");
+    lost.push_back(Lost(there, IPPROTO_TCP));
+    Keep("pod");
+  }
+  EndedSockets result;
+  // Rights are a thread's own.
+  std::thread([&] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> rights{};
+    ASSERT_EQ(::syscall(SYS_capget, &header, rights.data()), 0);
+    for (auto& part : rights) part.inheritable = 0;
+    rights[0].effective &= ~(1U << CAP_SYS_ADMIN);
+    ASSERT_EQ(::syscall(SYS_capset, &header, rights.data()), 0);
+    result = EndSockets(lost, places_);
+  }).join();
+  EXPECT_EQ(result.not_reached, 1u);
+  EXPECT_EQ(ErrorOf(there.client), EAGAIN);
 }
 
 }  // namespace
