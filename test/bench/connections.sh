@@ -5,8 +5,8 @@
 # namespaces, a real sluiced on node-a; client and backend are pods of that node, or with --remote
 # the backend is one of node-b. Needs root, and the release build.
 #
-# usage: connections.sh [--quick] [--remote] [--services N] [--ipv6] [--only CRR|RR|stream]
-#                       [--json]
+# usage: connections.sh [--quick | --rounds N MILLISECONDS] [--remote] [--services N] [--ipv6]
+#                       [--only CRR|RR|stream] [--json]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -38,40 +38,28 @@ address=${CLUSTER_V4[$backend]} service=10.96.0.10
 [[ $family == 4 ]] || address=${CLUSTER_V6[$backend]} service=fd00:10:96::10
 
 # One Service with the three ports of the backend, and others that nobody asks.
-python3 - "$services" "${CLUSTER_V4[$backend]}" "${CLUSTER_V6[$backend]}" >"$MANIFESTS/services.yaml" \
-  <<'PY'
-import sys
-services, v4, v6 = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-names = {9001: "crr", 9002: "rr", 9003: "stream"}
-def ports(*lines):
-    return "".join(f"  - {line}\n" for line in lines)
-def service(name, ip4, ip6, addresses4, addresses6, numbers):
-    print(f"""---
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: default}}
-spec:
-  type: ClusterIP
-  ipFamilies: [IPv4, IPv6]
-  clusterIP: {ip4}
-  clusterIPs: ["{ip4}", "{ip6}"]
-  ports:
-""" + ports(*(f"{{name: {names[n]}, protocol: TCP, port: {n}}}" for n in numbers)), end="")
-    for kind, addresses in (("IPv4", addresses4), ("IPv6", addresses6)):
-        print(f"""---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {name}-{kind.lower()}, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: {kind}
-ports:
-""" + ports(*(f"{{name: {names[n]}, protocol: TCP, port: {n}}}" for n in numbers)) + "endpoints:\n" +
-              ports(*(f'{{addresses: ["{one}"], conditions: {{ready: true}}}}' for one in addresses)),
-              end="")
-service("web", "10.96.0.10", "fd00:10:96::10", [v4], [v6], names)
-for i in range(1, services):
+manifests=$MANIFESTS/services.json
+python3 - "$services" "${CLUSTER_V4[$backend]}" "${CLUSTER_V6[$backend]}" >"$manifests" <<'PY'
+import json, sys
+
+def objects(name, address4, address6, endpoint4, endpoint6, ports):
+    ports = [{"name": f"p{port}", "protocol": "TCP", "port": port} for port in ports]
+    yield {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+           "spec": {"type": "ClusterIP", "ipFamilies": ["IPv4", "IPv6"], "ports": ports,
+                    "clusterIP": address4, "clusterIPs": [address4, address6]}}
+    for family, endpoint in (("IPv4", endpoint4), ("IPv6", endpoint6)):
+        yield {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+               "metadata": {"name": f"{name}-{family.lower()}", "namespace": "default",
+                            "labels": {"kubernetes.io/service-name": name}},
+               "ports": ports,
+               "endpoints": [{"addresses": [endpoint], "conditions": {"ready": True}}]}
+
+items = list(objects("web", "10.96.0.10", "fd00:10:96::10", *sys.argv[2:4], [9001, 9002, 9003]))
+for i in range(1, int(sys.argv[1])):
     tail = f"{10 + i // 250}.{i % 250 + 1}"
-    service(f"other-{i}", f"10.97.{tail}", f"fd00:10:97::{i:x}",
-            [f"10.98.{tail}"], [f"fd00:10:98::{i:x}"], [9001])
+    items += objects(f"other-{i}", f"10.97.{tail}", f"fd00:10:97::{i:x}", f"10.98.{tail}",
+                     f"fd00:10:98::{i:x}", [9001])
+json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
 PY
 cluster_agent node-a "$MANIFESTS"
 cluster_spawn serve "$backend" "$bench" serve "$address"
@@ -79,7 +67,8 @@ cluster_await_log serve serving
 # Clients' ports come round faster than a closed connection is forgotten.
 ip netns exec "$CLUSTER-a1" sysctl -qw net.ipv4.ip_local_port_range='1024 65535'
 
-echo "$(uname -r), $(grep -m 1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) processors;" \
+processor=$(grep -m 1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)
+echo "$(uname -r), $processor, $(nproc) processors;" \
   "$services service(s), backend on $(cluster_node_of "$backend"), IPv$family"
 nsenter --net="/run/netns/$CLUSTER-a1" -- "$bench" ask --straight "$address" --service "$service" \
   --cgroup "$(cluster_cgroup node-a)" "${flags[@]}"

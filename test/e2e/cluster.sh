@@ -25,7 +25,7 @@ CLUSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
 CLUSTER_E2E=$CLUSTER_ROOT/test/e2e
 CLUSTER_BPFFS_ROOT=/sys/fs/bpf
-CLUSTER_CGROUPS= CLUSTER_JOIN=
+CLUSTER_CGROUPS='' CLUSTER_GROUPED=''
 # The flag of an agent that keeps it from the sockets of this machine; to be given to each.
 declare -A CLUSTER_SOCKET_FLAGS=([node-a]=--socket-lb=off [node-b]=--socket-lb=off)
 
@@ -48,7 +48,7 @@ fi
 cluster_in() {
   local role=$1
   shift
-  if [[ -n $CLUSTER_JOIN && -n $(cluster_node_of "$role") ]]; then
+  if [[ -n $CLUSTER_GROUPED && -n $(cluster_node_of "$role") ]]; then
     # shellcheck disable=SC2016  # of the inner shell
     set -- sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' \
       "$(cluster_cgroup "$(cluster_node_of "$role")")" "$@"
@@ -72,7 +72,7 @@ cluster_cgroup() {
 # What cluster_in runs from here on is in the cgroup of its node.
 cluster_join_cgroups() {
   [[ -n $CLUSTER_CGROUPS ]] || return 1
-  CLUSTER_JOIN=1
+  CLUSTER_GROUPED=1
 }
 
 cluster_find_cgroups() {

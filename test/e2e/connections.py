@@ -10,7 +10,7 @@ usage: connections.py ADDRESS PORT COUNT [flags]
   --end HOW         client: the client closes first; server: the server does; half: the client ends
                     its own direction first; reset: the client sends an RST after the answer; mixed:
                     each of these in turn
-  --up N --down N   bytes of the bodies sent, and of those asked for: files of that size must be there
+  --up N --down N   bytes of the bodies sent, and of those asked for (there must be such files)
   --expect-peer A   getpeername() must say this address
 
 Prints {connections, failed, errors {what: count}, sent, received}: bytes as the calls said.

@@ -219,7 +219,7 @@ hold() {
   shift 2
   mkfifo "$CLUSTER_DIR/$name.in"
   (
-    [[ -z $CLUSTER_JOIN || -z $(cluster_node_of "$from") ]] ||
+    [[ -z $CLUSTER_GROUPED || -z $(cluster_node_of "$from") ]] ||
       echo "$BASHPID" >"$(cluster_cgroup "$(cluster_node_of "$from")")/cgroup.procs"
     exec nsenter --net="/run/netns/$CLUSTER-$from" -- \
       python3 "$CLUSTER_E2E/traffic.py" hold "$@" --timeout 5

@@ -13,12 +13,13 @@ cluster_join_cgroups || skip 'no cgroup v2'
 usual_manifests a1 a2 b1 b2
 cluster_agent node-a "$MANIFESTS"
 
-sockets='" ".join(str(d[0].get("sockets", {}).get(key, 0)) for key in ("established", "failed", "reset"))'
+sockets='" ".join(str(d[0].get("sockets", {}).get(key, 0)) for key in
+  ("established", "failed", "reset"))'
 for web in $WEB4 $WEB6; do
   step "10,000 to $web"
   before=$(cluster_ctl node-a -o json service show default/web | json "$sockets")
   (
-    [[ -z $CLUSTER_JOIN ]] || echo "$BASHPID" >"$(cluster_cgroup node-a)/cgroup.procs"
+    [[ -z $CLUSTER_GROUPED ]] || echo "$BASHPID" >"$(cluster_cgroup node-a)/cgroup.procs"
     exec nsenter --net="/run/netns/$CLUSTER-a1" -- python3 "$CLUSTER_E2E/connections.py" \
       "$web" 80 10000 --parallel --timeout 60
   ) >"$CLUSTER_DIR/parallel.log" 2>&1 &
@@ -32,8 +33,8 @@ for web in $WEB4 $WEB6; do
       if [[ -e $MANIFESTS/other.yaml ]]; then
         rm "$MANIFESTS/other.yaml"
       else
-        { service other ClusterIP TCP 80 - 10.96.0.99 fd00:10:96::99 && slices other TCP 8080 b1; } |
-          manifest other.yaml
+        { service other ClusterIP TCP 80 - 10.96.0.99 fd00:10:96::99 &&
+          slices other TCP 8080 b1; } | manifest other.yaml
       fi
       in_force
       sleep 0.05

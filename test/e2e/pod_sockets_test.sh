@@ -81,9 +81,17 @@ expect_equal 'and its backends together' \
   "$(shown '" ".join(str(sum(b.get("sockets", {}).get(key, 0) for b in d[0]["backends"])) for key in
     ("established", "bytesIn", "bytesOut"))')" "$made $sent $received"
 expect_equal 'connect times are there, in order' "$(shown '(lambda t:
-  0 < t["p50"] <= t["p90"] <= t["p99"] and t["mean"] > 0)(d[0]["sockets"]["connectMicroseconds"])')" \
-  True
+  0 < t["p50"] <= t["p90"] <= t["p99"] and t["mean"] > 0)(
+  d[0]["sockets"]["connectMicroseconds"])')" True
 expect_equal 'no packet was rewritten' "$(flows)" 0
+cluster_in node-a curl -sS http://127.0.0.1:10249/metrics >"$CLUSTER_DIR/metrics"
+expect_equal 'the metrics say the same' \
+  "$(sed -n 's/^sluice_service_socket_connections_total{.*outcome="established"} //p' \
+    "$CLUSTER_DIR/metrics")" "$made"
+expect_equal 'quantiles of the connect time' \
+  "$(grep -c '^sluice_service_socket_connect_seconds{.*quantile="0.\(5\|9\|99\)"}' \
+    "$CLUSTER_DIR/metrics")" 3
+promtool check metrics <"$CLUSTER_DIR/metrics" || fail 'promtool'
 
 step 'evenly, in both families'
 for web in $WEB4 $WEB6; do
@@ -127,9 +135,9 @@ before=$(shown 'd[0]["sockets"]["established"]')
 expect_equal 'a SYN of a raw socket is answered by the service' "$(cluster_in a1 \
   python3 "$CLUSTER_E2E/sockets.py" raw "${CLUSTER_V4[a1]}" $WEB4 80)" \
   "{\"from\": \"$WEB4 80\", \"flags\": 18}"
-CLUSTER_JOIN=
+CLUSTER_GROUPED=
 spread a1 $WEB4 80 200 a1,a2,b1,b2
-CLUSTER_JOIN=1
+CLUSTER_GROUPED=1
 expect_equal 'seen as packets' "$(shown 'd[0]["sockets"]["established"]')" "$before"
 [[ $(shown 'd[0]["stats"]["opened"]') -gt $((before + 199)) ]] || fail 'not counted'
 
