@@ -25,13 +25,14 @@ struct connection {
 	__u64 started_ns; /* when the SYN was sent, monotonic clock */
 	__u64 bytes_in;	  /* payload that the backend has acknowledged */
 	__u64 bytes_out;  /* payload received in order */
-	__u64 packets_in;
-	__u64 packets_out;
-	__u64 retransmissions;
+	__u32 packets_in; /* modulo 2^32, as the kernel counts segments */
+	__u32 packets_out;
+	__u32 retransmissions;
 	__u32 phase;  /* enum connection_phase */
 	__u32 silent; /* 1: counted as failed, since its SYN had no answer in time */
+	__u32 pad;
 };
-SL_ABI_SIZE(connection, 104);
+SL_ABI_SIZE(connection, 96);
 
 /* A service's row has backend_id 0, a backend's service_id 0. */
 struct connection_stats_key {

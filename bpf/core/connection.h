@@ -17,16 +17,16 @@
 struct connection_look {
 	__u64 bytes_in;
 	__u64 bytes_out;
-	__u64 packets_in;
-	__u64 packets_out;
-	__u64 retransmissions;
+	__u32 packets_in;
+	__u32 packets_out;
+	__u32 retransmissions;
 };
 
 static const struct connection_stats connection_none = {};
 
 /*
  * The row of the connection's service, or of its backend, made if there is none. NULL: the map is
- * full, or the backend's id has passed to another endpoint.
+ * full, or the backend is gone.
  */
 static __noinline struct connection_stats *connection_row(const struct socket_peer *peer,
 							  bool of_backend)
@@ -38,7 +38,7 @@ static __noinline struct connection_stats *connection_row(const struct socket_pe
 	if (of_backend) {
 		key.backend_id = peer->backend_id;
 		backend = bpf_map_lookup_elem(&sl_backends, &key.backend_id);
-		if (!backend || backend->generation != peer->backend_generation)
+		if (!backend_present(backend, peer->backend_generation))
 			return NULL;
 	} else {
 		key.service_id = peer->service_id;
@@ -109,10 +109,28 @@ static __always_inline __u64 connection_advance(__u64 *counted, __u64 now)
 	return now - before;
 }
 
+/* The same of what is counted modulo 2^32: right as long as somebody looks every 2^31. */
+static __always_inline __u32 connection_advance32(__u32 *counted, __u32 now)
+{
+	__u32 before = *(volatile __u32 *)counted;
+
+	if ((__s32)(now - before) <= 0 ||
+	    __sync_val_compare_and_swap(counted, before, now) != before)
+		return 0;
+	return now - before;
+}
+
 /* At the end nobody looks after this one: what a walk saw too early is taken back. */
 static __always_inline __u64 connection_finish(__u64 *counted, __u64 now)
 {
 	return now - __sync_lock_test_and_set(counted, now);
+}
+
+static __always_inline __u32 connection_finish32(__u32 *counted, __u32 now)
+{
+	__u32 more = now - __sync_lock_test_and_set(counted, now);
+
+	return (__s32)more < 0 ? 0 : more;
 }
 
 /* Adds what is new in @look to the counters of the service. */
@@ -195,10 +213,10 @@ static __noinline int connection_ended(struct connection *connection, struct tcp
 	bucket = connection_bucket(tp->srtt_us >> 3);
 	look.bytes_in = connection_finish(&connection->bytes_in, look.bytes_in);
 	look.bytes_out = connection_finish(&connection->bytes_out, look.bytes_out);
-	look.packets_in = connection_finish(&connection->packets_in, look.packets_in);
-	look.packets_out = connection_finish(&connection->packets_out, look.packets_out);
+	look.packets_in = connection_finish32(&connection->packets_in, look.packets_in);
+	look.packets_out = connection_finish32(&connection->packets_out, look.packets_out);
 	look.retransmissions =
-		connection_finish(&connection->retransmissions, look.retransmissions);
+		connection_finish32(&connection->retransmissions, look.retransmissions);
 	connection_count_service(connection->peer.service_id, &look);
 	for (int i = 0; i < 2; i++) {
 		struct connection_stats *row = connection_row(&connection->peer, i);
@@ -226,7 +244,8 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 
 	/* Listeners' connections and those of no service end here, or at the lookup. */
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB &&
-	    ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && ctx->op != BPF_SOCK_OPS_RTO_CB &&
+	    ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB &&
+	    ctx->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && ctx->op != BPF_SOCK_OPS_RTO_CB &&
 	    ctx->op != BPF_SOCK_OPS_STATE_CB)
 		return;
 	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] != TCP_STATE_CLOSE)
@@ -246,9 +265,9 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 						       BPF_SOCK_OPS_RTO_CB_FLAG);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		connection_established(connection, bpf_ktime_get_ns());
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTO_CB_FLAG);
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: /* both ends have sent a SYN */
+		if (connection->phase == SL_CONNECTION_OPENING)
+			connection_established(connection, bpf_ktime_get_ns());
 		break;
 	case BPF_SOCK_OPS_RTO_CB:
 		if (connection->phase == SL_CONNECTION_OPENING)
@@ -263,32 +282,37 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 	}
 }
 
-static __always_inline void lost_socket_tell(struct bpf_iter__bpf_sk_storage_map *ctx,
-					     struct sock *sk, const struct socket_peer *peer,
-					     __u32 protocol)
+/*
+ * Tells of a socket that has lost its backend. The walk holds no reference to a socket: its memory
+ * may become another's at any moment, so what is told is what was read before the row was found
+ * unchanged by who calls. One whose lock a process holds is left for the next walk: whoever ended
+ * it would wait for that process, which may be asleep in a page fault.
+ */
+static __always_inline bool lost_socket_read(struct sock *sk, const struct socket_peer *peer,
+					     __u32 protocol, struct lost_socket *lost)
 {
 	struct sock_common *common = &sk->__sk_common;
-	struct lost_socket lost = {
-		.local_port = bpf_htons(common->skc_num),
-		.remote_port = common->skc_dport,
-		.family = common->skc_family,
-		.protocol = protocol,
-		.device = common->skc_bound_dev_if,
-		.netns = common->skc_net.net->net_cookie,
-		.service_id = peer->service_id,
-		.backend_id = peer->backend_id,
-	};
 
-	lost.cookie = bpf_get_socket_cookie(sk);
-	if (lost.family == KERNEL_AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
-		bpf_core_read(&lost.local, sizeof(lost.local), &common->skc_v6_rcv_saddr);
-		bpf_core_read(&lost.remote, sizeof(lost.remote), &common->skc_v6_daddr);
+	__builtin_memset(lost, 0, sizeof(*lost));
+	lost->local_port = bpf_htons(common->skc_num);
+	lost->remote_port = common->skc_dport;
+	lost->family = common->skc_family;
+	lost->protocol = protocol;
+	lost->device = common->skc_bound_dev_if;
+	lost->netns = common->skc_net.net->net_cookie;
+	lost->service_id = peer->service_id;
+	lost->backend_id = peer->backend_id;
+	lost->cookie = bpf_get_socket_cookie(sk);
+	if (lost->family == KERNEL_AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
+		bpf_core_read(&lost->local, sizeof(lost->local), &common->skc_v6_rcv_saddr);
+		bpf_core_read(&lost->remote, sizeof(lost->remote), &common->skc_v6_daddr);
 	} else {
-		lost.local.w[2] = lost.remote.w[2] = bpf_htonl(0xffff);
-		lost.local.w[3] = common->skc_rcv_saddr;
-		lost.remote.w[3] = common->skc_daddr;
+		lost->local.w[2] = lost->remote.w[2] = bpf_htonl(0xffff);
+		lost->local.w[3] = common->skc_rcv_saddr;
+		lost->remote.w[3] = common->skc_daddr;
 	}
-	bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
+	return lost->remote_port == peer->backend_port &&
+	       same_address(&lost->remote, &peer->backend) && !sk->sk_lock.owned;
 }
 
 static __always_inline bool lost_backend(const struct socket_peer *peer)
@@ -308,10 +332,10 @@ static __always_inline void connection_walked(struct connection *connection,
 
 	look->bytes_in = connection_advance(&connection->bytes_in, look->bytes_in);
 	look->bytes_out = connection_advance(&connection->bytes_out, look->bytes_out);
-	look->packets_in = connection_advance(&connection->packets_in, look->packets_in);
-	look->packets_out = connection_advance(&connection->packets_out, look->packets_out);
+	look->packets_in = connection_advance32(&connection->packets_in, look->packets_in);
+	look->packets_out = connection_advance32(&connection->packets_out, look->packets_out);
 	look->retransmissions =
-		connection_advance(&connection->retransmissions, look->retransmissions);
+		connection_advance32(&connection->retransmissions, look->retransmissions);
 	if (!(look->packets_in | look->packets_out | look->bytes_in | look->bytes_out))
 		return;
 	connection_count_service(peer->service_id, look);
@@ -327,6 +351,7 @@ static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map 
 {
 	struct connection *connection = ctx->value;
 	struct connection_look look;
+	struct lost_socket lost;
 	struct socket_peer peer;
 	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
@@ -340,10 +365,12 @@ static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map 
 	peer = connection->peer;
 	if (connection->phase == SL_CONNECTION_ESTABLISHED) {
 		connection_look(tp, sk, true, &look);
-		connection_walked(connection, &peer, &look);
+		if (*(volatile __u32 *)&connection->phase == SL_CONNECTION_ESTABLISHED)
+			connection_walked(connection, &peer, &look);
 	}
-	if (lost_backend(&peer))
-		lost_socket_tell(ctx, sk, &peer, IPPROTO_TCP);
+	if (lost_backend(&peer) && lost_socket_read(sk, &peer, IPPROTO_TCP, &lost) &&
+	    *(volatile __u32 *)&connection->phase != SL_CONNECTION_ENDED)
+		bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
 }
 
 /* The same of one UDP socket: only of those that are connected, the others choose again. */
@@ -351,11 +378,12 @@ static __always_inline void peers_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct socket_peers *peers = ctx->value;
 	struct sock *sk = ctx->sk;
+	struct lost_socket lost;
 	struct socket_peer peer;
 
 	if (!sk || !peers || sk->__sk_common.skc_state != TCP_STATE_ESTABLISHED)
 		return;
 	peer = peers->peers[0];
-	if (peer.backend_port == sk->__sk_common.skc_dport && lost_backend(&peer))
-		lost_socket_tell(ctx, sk, &peer, IPPROTO_UDP);
+	if (lost_backend(&peer) && lost_socket_read(sk, &peer, IPPROTO_UDP, &lost))
+		bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
 }

@@ -51,6 +51,10 @@ static __always_inline int socket_refuse(struct socket_target *target, __u32 ser
 {
 	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 
+	/* Without the right error (before Linux 6.1) a pod is answered at its interface, by an RST.
+	 */
+	if (target->pod && !sl_has_retval)
+		return 0;
 	target->service_id = service_id;
 	target->reason = reason;
 	if (!target->traced) {

@@ -60,8 +60,14 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+/* socket_lock_t has no tag, and is found as a type by its name. */
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 };
 
 struct tcp_sock {

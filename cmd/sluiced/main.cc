@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdarg>
@@ -17,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -32,6 +34,7 @@
 #include "control/base/status_macros.h"
 #include "control/config/config_watch.h"
 #include "control/datapath/loader.h"
+#include "control/datapath/socket_ender.h"
 #include "control/health/health_keeper.h"
 #include "control/takeover/command.h"
 #include "control/takeover/drain.h"
@@ -165,6 +168,9 @@ absl::Status CleanUpKubeProxy() {
 }
 
 int Main(int argc, char** argv) {
+  // How it starts itself: nobody else's business, and no flag.
+  const bool end_sockets = argc == 2 && std::string_view(argv[1]) == "--end-sockets";
+  if (end_sockets) return RunSocketEnder(STDIN_FILENO, STDOUT_FILENO);
   const absl::StatusOr<SluicedFlags> flags = ParseFlags(argc, argv);
   if (!flags.ok()) {
     std::fprintf(stderr, "sluiced: %s\n", std::string(flags.status().message()).c_str());

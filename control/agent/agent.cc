@@ -169,13 +169,15 @@ absl::Status Agent::CreateParts() {
 absl::Status Agent::Start() {
   RETURN_IF_ERROR(reconciler_->Start());
   RETURN_IF_ERROR(node_->Start([this] { OnAddresses(); }));
-  // Also where the programs could not be attached: those of an agent before this one may be.
-  if (options_.socket_lb != SocketLb::kOff) {
-    SocketSweepOptions sockets;
-    sockets.pin_folder = PinFolder(options_.bpffs);
-    sockets.end_lost = options_.reset_removed;
-    socket_sweep_ = std::make_unique<SocketSweep>(std::move(sockets), loop_, clock_, notice_);
-  }
+  // Also with --socket-lb off: an agent before this one may have had it on.
+  SocketSweepOptions sockets;
+  sockets.pin_folder = PinFolder(options_.bpffs);
+  sockets.end_lost = options_.reset_removed;
+  sockets.has_endpoint = [this](const abi::lost_socket& lost) {
+    return reconciler_->HasEndpoint(
+        {IpAddress::FromAbi(lost.remote), ntohs(lost.remote_port), lost.protocol});
+  };
+  socket_sweep_ = std::make_unique<SocketSweep>(std::move(sockets), loop_, clock_, notice_);
   CheckListeners();
   Tell({.kind = "Node",
         .name = options_.node_name,
@@ -360,7 +362,7 @@ void Agent::OnRound() {
   TrackWaiting();
   ReportNewProblems();
   const std::uint64_t retired = reconciler_->counters().backends_retired;
-  if (std::exchange(backends_retired_, retired) != retired && socket_sweep_ != nullptr) {
+  if (std::exchange(backends_retired_, retired) != retired) {
     socket_sweep_->Soon();
   }
   if (!ready_said_) {

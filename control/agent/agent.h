@@ -121,9 +121,9 @@ class Agent final : public AgentView {
   std::unique_ptr<EventSink> events_;         // null: nobody to tell
   std::unique_ptr<ConntrackSweep> sweep_;
   absl::Status sweep_status_;
-  std::unique_ptr<SocketSweep> socket_sweep_;  // null: --socket-lb off
-  std::uint64_t backends_retired_ = 0;         // when sockets were looked at for that
-  bool asking_node_ = false;  // the reconciler is being told about the node already
+  std::unique_ptr<SocketSweep> socket_sweep_;
+  std::uint64_t backends_retired_ = 0;  // when sockets were looked at for that
+  bool asking_node_ = false;            // the reconciler is being told about the node already
   bool ready_said_ = false;
   std::vector<Listener> listeners_;
   absl::Status listeners_status_;

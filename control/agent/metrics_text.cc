@@ -236,6 +236,9 @@ void AddAgent(const Snapshot& snapshot, MetricsWriter& writer) {
   gauge("sluice_sockets_out_of_reach",
         "Sockets whose endpoint has gone, in network namespaces that cannot be entered.",
         snapshot.sockets.not_reached);
+  gauge("sluice_sockets_stuck",
+        "Sockets whose endpoint has gone, or others beside them, that a process holds in a call.",
+        snapshot.sockets.stuck);
   counter("sluice_rows_drifted_total", "Rows that somebody else had changed, put right.",
           counters.rows_drifted);
 }

@@ -106,7 +106,7 @@ absl::Status NodeDatapath::Load() {
 void NodeDatapath::ServeSockets() {
   const std::string folder = PinFolder(options_.bpffs);
   if (options_.socket_lb == SocketLb::kOff) {
-    socket_status_ = DetachSocketPrograms(folder);
+    socket_status_ = StopSocketPrograms(folder);
     return;
   }
   const bool pods = options_.socket_lb == SocketLb::kOn;
@@ -116,7 +116,9 @@ void NodeDatapath::ServeSockets() {
       ASSIGN_OR_RETURN(cgroup, FindCgroupRoot());
     }
     ASSIGN_OR_RETURN(const std::uint64_t netns, OwnNetnsCookie());
-    RETURN_IF_ERROR(AttachSocketPrograms(folder, cgroup, {netns, pods}));
+    ASSIGN_OR_RETURN(const SocketPrograms programs,
+                     AttachSocketPrograms(folder, cgroup, {netns, pods}));
+    accounting_status_ = programs.accounting;
     notice_(Severity::kInfo,
             absl::StrCat("backends chosen at connect() for this node's own ",
                          pods ? "processes and pods" : "processes", ", by cgroup ", cgroup));
@@ -124,6 +126,9 @@ void NodeDatapath::ServeSockets() {
   };
   socket_status_ = Annotate(attach(), pods ? "--socket-lb on" : "--socket-lb host");
   serves_sockets_ = socket_status_.ok();
+  if (!accounting_status_.ok()) {
+    notice_(Severity::kWarning, std::string(accounting_status_.message()));
+  }
   if (!serves_sockets_) notice_(Severity::kError, std::string(socket_status_.message()));
 }
 
@@ -277,6 +282,7 @@ std::vector<std::string> NodeDatapath::Degraded() const {
   std::vector<std::string> reasons = forwarding_off_;
   if (!config_status_.ok()) reasons.emplace_back(config_status_.message());
   if (!socket_status_.ok()) reasons.emplace_back(socket_status_.message());
+  if (!accounting_status_.ok()) reasons.emplace_back(accounting_status_.message());
   if (!monitor_->status().ok()) reasons.emplace_back(monitor_->status().message());
   if (NamesAnotherMachine(object_addresses_, addresses_.local)) {
     reasons.push_back(absl::StrCat(

@@ -94,6 +94,7 @@ class NodeDatapath {
   absl::Status config_status_;
   bool serves_sockets_ = false;
   absl::Status socket_status_;
+  absl::Status accounting_status_;  // of what sockets carry
   std::vector<std::string> forwarding_off_;
   EventLoop::TimerId retry_timer_ = 0;
   EventLoop::TimerId forwarding_timer_ = 0;

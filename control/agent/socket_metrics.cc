@@ -12,18 +12,6 @@
 namespace sluice {
 namespace {
 
-struct Outcome {
-  const char* name;
-  __u64 abi::connection_stats::*value;
-};
-
-constexpr std::array<Outcome, 4> kOutcomes = {{
-    {"established", &abi::connection_stats::established},
-    {"failed", &abi::connection_stats::failed},
-    {"closed", &abi::connection_stats::closed},
-    {"reset", &abi::connection_stats::reset},
-}};
-
 constexpr std::array<std::pair<const char*, double>, 3> kQuantiles = {
     {{"0.5", 0.5}, {"0.9", 0.9}, {"0.99", 0.99}}};
 
@@ -44,20 +32,21 @@ void AddQuantiles(const MetricsWriter::Labels& labels, std::span<const __u64> hi
 void AddSocketMetrics(const std::string& prefix, const LabelledConnections& rows,
                       MetricsWriter& writer) {
   const auto name = [&](const char* rest) { return absl::StrCat(prefix, rest); };
-  writer.Begin(name("_socket_connections_total"), "counter",
-               "TCP connections that got their backend at connect(), by what became of them.");
-  for (const auto& [labels, stats] : rows) {
-    MetricsWriter::Labels with_outcome = labels;
-    with_outcome.emplace_back("outcome", "");
-    for (const Outcome& outcome : kOutcomes) {
-      with_outcome.back().second = outcome.name;
-      writer.Sample(with_outcome, std::uint64_t{stats.*outcome.value});
-    }
-  }
-  writer.Begin(name("_socket_retransmissions_total"), "counter", "Segments that they sent again.");
-  for (const auto& [labels, stats] : rows) {
-    writer.Sample(labels, std::uint64_t{stats.retransmissions});
-  }
+  const auto counter = [&](const char* rest, const char* help, auto value) {
+    writer.Begin(name(rest), "counter", help);
+    for (const auto& [labels, stats] : rows) writer.Sample(labels, std::uint64_t{stats.*value});
+  };
+  counter("_socket_established_total",
+          "TCP connections that got their backend at connect(), and were established.",
+          &abi::connection_stats::established);
+  counter("_socket_failed_total", "Those that never were: refused, or without an answer.",
+          &abi::connection_stats::failed);
+  counter("_socket_closed_total", "Established ones that ended in good order.",
+          &abi::connection_stats::closed);
+  counter("_socket_reset_total", "Established ones that ended in any other way.",
+          &abi::connection_stats::reset);
+  counter("_socket_retransmissions_total", "Segments that they sent again.",
+          &abi::connection_stats::retransmissions);
   writer.Begin(name("_socket_connect_seconds"), "summary",
                "From their SYN to the SYN-ACK; quantiles are right to a factor of two.");
   for (const auto& [labels, stats] : rows) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/datapath/socket_programs.h"
 
@@ -38,40 +39,79 @@ void SocketSweep::RunAfter(absl::Duration delay) {
 void SocketSweep::Run() {
   soon_ = false;
   last_run_ns_ = clock_.MonotonicNs();
-  const absl::Status status = Look();
-  if (!status.ok() && status_.ok()) notice_(Severity::kError, std::string(status.message()));
-  status_ = status;
+  SetStatus(look_status_, Look());
   RunAfter(options_.interval);
+}
+
+void SocketSweep::SetStatus(absl::Status& status, absl::Status now) {
+  if (!now.ok() && status.ok()) notice_(Severity::kError, std::string(now.message()));
+  status = std::move(now);
 }
 
 absl::Status SocketSweep::Look() {
   ++counts_.sweeps;
-  const auto lost = WalkSockets(options_.pin_folder);
+  auto lost = WalkSockets(options_.pin_folder);
   if (!lost.ok()) {
     return absl::Status(lost.status().code(),
                         absl::StrCat("look at connections: ", lost.status().message()));
   }
-  const std::uint64_t not_reached_before = std::exchange(counts_.not_reached, 0);
-  if (lost->empty() || !options_.end_lost) return absl::OkStatus();
-  const EndedSockets result = EndSockets(*lost, options_.places);
-  counts_.ended += result.ended;
-  counts_.not_reached = result.not_reached;
-  if (result.ended > 0) {
+  std::erase_if(*lost, options_.has_endpoint);
+  const bool wait = ender_ != nullptr || last_run_ns_ < end_not_before_ns_;
+  if (options_.end_lost && !wait) SetStatus(end_status_, End(*std::move(lost)));
+  return absl::OkStatus();
+}
+
+absl::Status SocketSweep::End(std::vector<abi::lost_socket> lost) {
+  std::set<std::uint64_t> cookies;
+  std::size_t again = 0;
+  for (const abi::lost_socket& one : lost) {
+    cookies.insert(one.cookie);
+    again += tried_.contains(one.cookie) ? 1 : 0;
+  }
+  tried_ = std::move(cookies);
+  const bool reached = counts_.not_reached + counts_.stuck == 0;
+  if (lost.empty()) {
+    counts_.not_reached = counts_.stuck = 0;
+    return absl::OkStatus();
+  }
+  auto ender = SocketEnderProcess::Start(
+      lost, loop_, [this](const absl::StatusOr<EndedSockets>& result) { OnEnded(result); });
+  if (!ender.ok()) return Annotate(ender.status(), "--reset-removed");
+  ender_ = *std::move(ender);
+  if (again == 0 || !reached) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--reset-removed: the kernel says that ", again,
+                   " socket(s) whose endpoint is gone have ended, ",
+                   "and they have not: has it CONFIG_INET_DIAG_DESTROY, and the modules tcp_diag "
+                   "and udp_diag?"));
+}
+
+void SocketSweep::OnEnded(const absl::StatusOr<EndedSockets>& result) {
+  ender_.reset();
+  if (!result.ok()) return SetStatus(end_status_, Annotate(result.status(), "--reset-removed"));
+  counts_.ended += result->ended;
+  if (result->ended > 0) {
     notice_(Severity::kInfo,
-            absl::StrCat("ended ", result.ended, " socket(s) whose endpoint is gone"));
+            absl::StrCat("ended ", result->ended, " socket(s) whose endpoint is gone"));
   }
-  if (result.not_reached > 0 && not_reached_before == 0) {
-    notice_(
-        Severity::kWarning,
-        absl::StrCat(result.not_reached, " socket(s) whose endpoint is gone are in ",
-                     result.out_of_reach.size(),
-                     " network namespace(s) that sluiced does not find in ", options_.places.folder,
-                     " or may not enter (CAP_SYS_ADMIN): their "
-                     "processes wait until their connections time out"));
+  if (result->not_reached > 0 && counts_.not_reached == 0) {
+    notice_(Severity::kWarning,
+            absl::StrCat(result->not_reached,
+                         " socket(s) whose endpoint is gone are in network namespaces that sluiced "
+                         "does not find in /run/netns, or may not enter (CAP_SYS_ADMIN): their "
+                         "processes wait until their connections time out"));
   }
-  if (result.first_error.ok()) return absl::OkStatus();
-  return absl::Status(result.first_error.code(),
-                      absl::StrCat("--reset-removed: ", result.first_error.message()));
+  if (result->stuck > 0) {
+    end_not_before_ns_ = clock_.MonotonicNs() +
+                         static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(options_.stuck_pause));
+    notice_(Severity::kWarning,
+            absl::StrCat(result->stuck,
+                         " socket(s) whose endpoint is gone, or others of their network namespace, "
+                         "are held by a process that sleeps in a call: not ended"));
+  }
+  counts_.not_reached = result->not_reached;
+  counts_.stuck = result->stuck;
+  if (result->error != 0) SetStatus(end_status_, ErrnoStatus(result->error, "--reset-removed"));
 }
 
 }  // namespace sluice

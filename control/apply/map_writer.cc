@@ -15,6 +15,9 @@ namespace {
 
 BatchResult All(std::size_t rows) { return {absl::OkStatus(), rows}; }
 
+constexpr auto kServiceId = &abi::connection_stats_key::service_id;
+constexpr auto kBackendId = &abi::connection_stats_key::backend_id;
+
 // Rows of `ids` with all-zero values.
 template <typename V>
 BatchResult Zero(Table<std::uint32_t, V>& table, const std::vector<std::uint32_t>& ids) {
@@ -42,19 +45,22 @@ WriteResult MapWriter::Write(const MapPlan& plan, MapState& state) {
   return result;
 }
 
+absl::Status MapWriter::ForgetConnections(std::span<const std::uint32_t> ids,
+                                          std::uint32_t abi::connection_stats_key::*which) {
+  std::vector<abi::connection_stats_key> keys(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) keys[i].*which = ids[i];
+  return tables_.connection_stats->Delete(keys).status;
+}
+
 BatchResult MapWriter::Step(const ZeroServiceStats& step) {
-  std::vector<abi::connection_stats_key> keys;
-  for (const std::uint32_t id : step.ids) keys.push_back({.service_id = id, .backend_id = 0});
-  const BatchResult deleted = tables_.connection_stats->Delete(keys);
-  if (!deleted.status.ok()) return {deleted.status, 0};
+  const absl::Status forgotten = ForgetConnections(step.ids, kServiceId);
+  if (!forgotten.ok()) return {forgotten, 0};
   return Zero(*tables_.service_stats, step.ids);
 }
 
 BatchResult MapWriter::Step(const ZeroBackendStats& step) {
-  std::vector<abi::connection_stats_key> keys;
-  for (const std::uint32_t id : step.ids) keys.push_back({.service_id = 0, .backend_id = id});
-  const BatchResult deleted = tables_.connection_stats->Delete(keys);
-  if (!deleted.status.ok()) return {deleted.status, 0};
+  const absl::Status forgotten = ForgetConnections(step.ids, kBackendId);
+  if (!forgotten.ok()) return {forgotten, 0};
   return Zero(*tables_.backend_stats, step.ids);
 }
 
@@ -72,6 +78,8 @@ BatchResult MapWriter::Step(const WriteNames& step) {
 }
 
 BatchResult MapWriter::Step(const ClearNames& step) {
+  const absl::Status forgotten = ForgetConnections(step.ids, kServiceId);
+  if (!forgotten.ok()) return {forgotten, 0};
   return Zero(*tables_.service_names, step.ids);
 }
 
@@ -88,7 +96,13 @@ BatchResult MapWriter::Step(const WriteBackends& step) {
 }
 
 BatchResult MapWriter::Step(const RetireBackends& step) {
-  return tables_.backends->Update(step.rows);
+  BatchResult result = tables_.backends->Update(step.rows);
+  // After the rows: what ends later finds its backend gone, and makes no new one.
+  std::vector<std::uint32_t> ids;
+  for (const auto& [id, row] : std::span(step.rows).first(result.landed)) ids.push_back(id);
+  const absl::Status forgotten = ForgetConnections(ids, kBackendId);
+  if (result.status.ok() && !forgotten.ok()) return {forgotten, 0};
+  return result;
 }
 
 BatchResult MapWriter::Step(const WriteSourceRanges& step) {

@@ -53,6 +53,10 @@ class MapWriter {
   BatchResult Step(const WriteServices& step);
   BatchResult Step(const DeleteServices& step);
 
+  // Deletes the rows of services' or backends' sockets.
+  absl::Status ForgetConnections(std::span<const std::uint32_t> ids,
+                                 std::uint32_t abi::connection_stats_key::*which);
+
   MapTables tables_;
 };
 

@@ -309,6 +309,16 @@ std::uint64_t Reconciler::handled_generation() const {
   return GenerationOf(HasChanges(), handled_generation_);
 }
 
+bool Reconciler::HasEndpoint(const BackendAddress& address) const {
+  abi::backend row{};
+  const abi::service_key key = AddressKey(address.address, address.port, address.protocol);
+  row.address = key.address;
+  row.port = key.port;
+  row.protocol = static_cast<std::uint8_t>(key.protocol);
+  const BackendIndex::Ids ids = state_->BackendsAt(row);
+  return ids.begin() != ids.end();
+}
+
 std::vector<std::string> Reconciler::degraded() const {
   std::vector<std::string> reasons;
   if (!write_status_.ok()) {

@@ -124,6 +124,8 @@ class Reconciler final : public ClusterSink {
   const std::map<ServicePortName, DesiredService>& services() const { return tracker_.services(); }
   // The id in the maps; 0: none yet.
   std::uint32_t ServiceId(const ServicePortName& name) const { return state_->ServiceId(name); }
+  // Whether some service has such an endpoint, by the maps.
+  bool HasEndpoint(const BackendAddress& address) const;
   std::size_t slices_without_service() const { return tracker_.slices_without_service(); }
   const ClusterState& cluster() const { return cluster_; }
   const NodeConfig& node_config() const { return tracker_.node(); }

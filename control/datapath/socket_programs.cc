@@ -37,9 +37,13 @@ constexpr int kSoNetnsCookie = 71;  // linux/socket.h, Linux 5.14
 constexpr int kSoNetnsCookie = SO_NETNS_COOKIE;
 #endif
 
-constexpr std::array<const char*, 9> kWayBackFirst = {"sl_recvmsg4", "sl_recvmsg6", "sl_getpeer4",
-                                                      "sl_getpeer6", "sl_sockops",  "sl_connect4",
-                                                      "sl_connect6", "sl_sendmsg4", "sl_sendmsg6"};
+// What tells the service's address back, and what gives a backend's.
+constexpr std::array<const char*, 4> kWayBack = {"sl_recvmsg4", "sl_recvmsg6", "sl_getpeer4",
+                                                 "sl_getpeer6"};
+constexpr std::array<const char*, 4> kWayThere = {"sl_connect4", "sl_connect6", "sl_sendmsg4",
+                                                  "sl_sendmsg6"};
+constexpr char kAccounting[] = "sl_sockops";
+constexpr char kKernelTypes[] = "/sys/kernel/btf/vmlinux";
 
 // A walk over the sockets that have a row in a map.
 struct Walk {
@@ -161,6 +165,15 @@ absl::Status Attach(const bpf_program* program, const std::string& path, int cgr
   return absl::OkStatus();
 }
 
+// The link that is pinned at `path`, if one is.
+absl::Status TakeOff(const std::string& path) {
+  const UniqueFd link(bpf_obj_get(path.c_str()));
+  // A cgroup that is gone has no link to take off.
+  if (link.valid()) bpf_link_detach(link.get());
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("remove ", path));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> FindCgroupRoot() {
@@ -191,8 +204,9 @@ absl::StatusOr<std::uint64_t> OwnNetnsCookie() {
   return cookie;
 }
 
-absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
-                                  const SocketScope& scope) {
+absl::StatusOr<SocketPrograms> AttachSocketPrograms(const std::string& folder,
+                                                    const std::string& cgroup,
+                                                    const SocketScope& scope) {
   RETURN_IF_ERROR(CheckCgroup(cgroup));
   const UniqueFd cgroup_fd(::open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup_fd.valid()) return ErrnoStatus(errno, cgroup);
@@ -200,8 +214,20 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   struct stat found {};
   if (::fstat(cgroup_fd.get(), &found) != 0) return ErrnoStatus(errno, cgroup);
 
+  SocketPrograms result;
   const Skeleton skeleton(sl_sock__open());
   if (skeleton == nullptr) return ErrnoStatus(errno, "open the BPF object");
+  if (::access(kKernelTypes, R_OK) != 0) {
+    result.accounting = absl::FailedPreconditionError(absl::StrCat(
+        "the kernel does not tell its types (", kKernelTypes,
+        ", CONFIG_DEBUG_INFO_BTF): what connections carry is not counted, and those whose endpoint "
+        "is removed are not ended"));
+    bpf_program__set_autoload(skeleton->progs.sl_sockops, false);
+    for (const Walk& walk : kWalks) {
+      bpf_program__set_autoload(bpf_object__find_program_by_name(skeleton->obj, walk.program),
+                                false);
+    }
+  }
   RETURN_IF_ERROR(UseMaps(skeleton->obj, folder));
   skeleton->rodata->sl_node_netns = scope.node_netns;
   skeleton->rodata->sl_pod_sockets = scope.pods;
@@ -216,34 +242,46 @@ absl::Status AttachSocketPrograms(const std::string& folder, const std::string& 
   // Only asked, never attached: by `sluicectl trace`.
   RETURN_IF_ERROR(PinReplacing(bpf_program__fd(skeleton->progs.sl_trace_host),
                                absl::StrCat(folder, "/progs/", names::kTraceHostProgram)));
-  for (const Walk& walk : kWalks) RETURN_IF_ERROR(PinWalk(skeleton->obj, walk, folder));
-  // The way back before the way there: a call that is translated must be answered right. What was
-  // not there before goes again if the rest cannot be had.
   std::vector<std::string> made;
-  for (const char* name : kWayBackFirst) {
+  const auto attach = [&](const char* name) -> absl::Status {
     const bpf_program* program = bpf_object__find_program_by_name(skeleton->obj, name);
     if (program == nullptr) return absl::InternalError(absl::StrCat("no program ", name));
-    const absl::Status attached =
-        Attach(program, absl::StrCat(links, "/", name), cgroup_fd.get(), found.st_ino, made);
-    if (attached.ok()) continue;
-    for (auto path = made.rbegin(); path != made.rend(); ++path) ::unlink(path->c_str());
-    return attached;
+    return Attach(program, absl::StrCat(links, "/", name), cgroup_fd.get(), found.st_ino, made);
+  };
+  // Before the first connection that is to be counted.
+  for (const Walk& walk : kWalks) {
+    if (result.accounting.ok()) result.accounting = PinWalk(skeleton->obj, walk, folder);
   }
-  return absl::OkStatus();
+  if (result.accounting.ok()) result.accounting = attach(kAccounting);
+  // The way back before the way there: a call that is translated must be answered right. What was
+  // not there before goes again if the rest cannot be had.
+  for (const auto& names : {kWayBack, kWayThere}) {
+    for (const char* name : names) {
+      const absl::Status attached = attach(name);
+      if (attached.ok()) continue;
+      for (auto path = made.rbegin(); path != made.rend(); ++path) ::unlink(path->c_str());
+      return attached;
+    }
+  }
+  return result;
+}
+
+absl::Status StopSocketPrograms(const std::string& folder) {
+  absl::Status first;
+  for (const char* name : kWayThere) {
+    first.Update(TakeOff(absl::StrCat(LinkFolder(folder), "/", name)));
+  }
+  // It would say what is no longer done.
+  ::unlink(absl::StrCat(folder, "/progs/", names::kTraceHostProgram).c_str());  // may not be there
+  return first;
 }
 
 absl::Status DetachSocketPrograms(const std::string& folder) {
-  absl::Status first;
-  ::unlink(absl::StrCat(folder, "/progs/", names::kTraceHostProgram).c_str());  // may not be there
+  absl::Status first = StopSocketPrograms(folder);
   for (const Walk& walk : kWalks) ::unlink(WalkPin(folder, walk).c_str());
-  for (auto name = kWayBackFirst.rbegin(); name != kWayBackFirst.rend(); ++name) {
-    const std::string path = absl::StrCat(LinkFolder(folder), "/", *name);
-    const UniqueFd link(bpf_obj_get(path.c_str()));
-    // A cgroup that is gone has no link to take off.
-    if (link.valid()) bpf_link_detach(link.get());
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-      first.Update(ErrnoStatus(errno, absl::StrCat("remove ", path)));
-    }
+  first.Update(TakeOff(absl::StrCat(LinkFolder(folder), "/", kAccounting)));
+  for (const char* name : kWayBack) {
+    first.Update(TakeOff(absl::StrCat(LinkFolder(folder), "/", name)));
   }
   std::error_code error;  // the folder may not be there
   std::filesystem::remove(LinkFolder(folder), error);

@@ -27,16 +27,26 @@ struct SocketScope {
   bool pods = false;             // and TCP of those of all other network namespaces
 };
 
-// Loads the programs on the maps that are pinned in `folder` and attaches them to `cgroup`. Links
-// that are pinned get the new programs in one step each, so that no call meets a moment without;
-// those at another cgroup are made anew.
-// Errors: INVALID_ARGUMENT when `cgroup` is none; NOT_FOUND when the maps are not pinned;
-// FAILED_PRECONDITION when the kernel refuses a program; else as errno says. Links that the call
-// made are gone then; those from before go on serving, with the old or the new programs.
-absl::Status AttachSocketPrograms(const std::string& folder, const std::string& cgroup,
-                                  const SocketScope& scope);
+// Loads the programs on the maps that are pinned in `folder` and attaches them to `cgroup`. Returns
+// whether what connections carry can be counted and lost ones be found; without that they are
+// served all the same (FAILED_PRECONDITION: a kernel without BTF; else as errno says). Links that
+// are pinned get the new programs in one step each, so that no call meets a moment without; those
+// at another cgroup are made anew. Errors: INVALID_ARGUMENT when `cgroup` is none; NOT_FOUND when
+// the maps are not pinned; FAILED_PRECONDITION when the kernel refuses a program; else as errno
+// says. Links that the call made are gone then; those from before go on serving, with the old or
+// the new programs.
+struct SocketPrograms {
+  absl::Status accounting;
+};
+absl::StatusOr<SocketPrograms> AttachSocketPrograms(const std::string& folder,
+                                                    const std::string& cgroup,
+                                                    const SocketScope& scope);
 
-// Takes the programs off, whoever attached them; nothing there is no error.
+// Has no more calls given a backend. Connections that were keep their peer's name, go on being
+// counted, and are ended with their endpoint. Nothing there is no error.
+absl::Status StopSocketPrograms(const std::string& folder);
+
+// Takes all programs off, whoever attached them; nothing there is no error.
 absl::Status DetachSocketPrograms(const std::string& folder);
 
 // Looks at every socket that has been given a backend: adds what TCP connections have carried to

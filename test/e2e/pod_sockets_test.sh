@@ -86,7 +86,7 @@ expect_equal 'connect times are there, in order' "$(shown '(lambda t:
 expect_equal 'no packet was rewritten' "$(flows)" 0
 cluster_in node-a curl -sS http://127.0.0.1:10249/metrics >"$CLUSTER_DIR/metrics"
 expect_equal 'the metrics say the same' \
-  "$(sed -n 's/^sluice_service_socket_connections_total{.*outcome="established"} //p' \
+  "$(sed -n 's/^sluice_service_socket_established_total{.*} //p' \
     "$CLUSTER_DIR/metrics")" "$made"
 expect_equal 'quantiles of the connect time' \
   "$(grep -c '^sluice_service_socket_connect_seconds{.*quantile="0.\(5\|9\|99\)"}' \

@@ -74,14 +74,45 @@ web_on a1
 cluster_agent node-a "$MANIFESTS"
 eventually 'late sees the end' sees_its_end late
 
-step 'an endpoint that comes back under its address is another'
+step 'an endpoint that is taken out and put back keeps its connections'
 usual_manifests a1 b1 && in_force
 hold_on b1 again a1 "$WEB4:80" --watch
 web_on a1 && in_force
 usual_manifests a1 b1 && in_force
-eventually 'it sees the end' sees_its_end again
+sleep 1.5
+expect_match 'it goes on' "$(ask again)" '^answer b1'
+web_on a1 && in_force
+eventually 'and ends when it goes for good' sees_its_end again
+
+step 'a process that sleeps in send() and holds its socket holds up nobody'
+usual_manifests b1 && in_force
+cluster_spawn held a1 sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$(cluster_cgroup node-a)" \
+  python3 "$CLUSTER_E2E/sockets.py" held $WEB4 80
+cluster_await_log held '^open$'
+hold other a2 "$WEB4:80" --watch
+expect_match 'another' "$(ask other)" '^answer b1'
+web_on a1 && in_force
+eventually 'another is ended' sees_its_end other
+sleep 1.5
+expect_match 'the agent answers' "$(ended)" '^[0-9]+$'
+web_on b1 && in_force
+expect_match 'and follows changes' "$(probe a2 $WEB4 80)" '^answer b1'
+cluster_kill held KILL
+
+step 'without --socket-lb those that are there are ended with their endpoint all the same'
+usual_manifests b1 && in_force
+hold before a1 "$WEB4:80" --watch
+expect_match 'a request' "$(ask before)" '^answer b1'
+cluster_kill sluiced-node-a
+cluster_agent node-a "$MANIFESTS" --socket-lb off
+expect_match 'it goes on' "$(ask before)" '^answer b1'
+expect_equal 'and is known' "$(cluster_ctl node-a -o json service show default/web |
+  json 'd[0]["sockets"]["open"] >= 1')" True
+web_on a1 && in_force
+eventually 'it sees the end' sees_its_end before
 
 step 'switched off'
+usual_manifests b1 && in_force
 cluster_kill sluiced-node-a
 cluster_agent node-a "$MANIFESTS" --no-reset-removed
 hold_on b1 left a1 "$WEB4:80" --watch

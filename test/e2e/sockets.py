@@ -8,13 +8,18 @@ usage: sockets.py peer ADDRESS PORT [--mapped]
          one unconnected UDP socket asks all of them in turn, twice: where answers seem to come from
        sockets.py raw SOURCE ADDRESS PORT
          a SYN that no socket of the kernel's sends: who answers, and with what flags
+       sockets.py held ADDRESS PORT
+         connects, says "open", and sleeps in send() for good: its memory never comes
        sockets.py ask ADDRESS PORT
          one unconnected UDP socket asks once for every line of standard input; prints who answers
 Standard library only.
 """
 
+import ctypes
 import errno
+import fcntl
 import json
+import os
 import socket
 import struct
 import sys
@@ -73,6 +78,21 @@ def raw(source, address, port):
                 return {"from": f"{sender[0]} {from_port}", "flags": answer[13]}
 
 
+def held(target):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+    libc.send.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    faults = libc.syscall({"x86_64": 323, "aarch64": 282}[os.uname().machine], os.O_CLOEXEC)
+    memory = libc.mmap(None, 1 << 16, 3, 0x22, -1, 0)
+    # UFFDIO_API and UFFDIO_REGISTER of linux/userfaultfd.h
+    fcntl.ioctl(faults, 0xc018aa3f, bytearray(struct.pack("QQQ", 0xAA, 0, 0)))
+    fcntl.ioctl(faults, 0xc020aa00, bytearray(struct.pack("QQQQ", memory, 1 << 16, 1, 0)))
+    with socket.create_connection(target, TIMEOUT) as connection:
+        print("open", flush=True)
+        libc.send(connection.fileno(), memory, 1, 0)
+
+
 def ask(target):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         asker.settimeout(TIMEOUT)
@@ -88,6 +108,8 @@ def main():
         print(json.dumps(raw(words[0], words[1], int(words[2]))))
     elif mode == "peer":
         print(json.dumps(peer(*targets[0], "--mapped" in sys.argv)))
+    elif mode == "held":
+        held(targets[0])
     elif mode == "ask":
         ask(targets[0])
     else:

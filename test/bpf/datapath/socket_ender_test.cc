@@ -3,11 +3,17 @@
 #include "control/datapath/socket_ender.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,7 +22,6 @@
 #include <fstream>
 #include <thread>
 
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "control/base/unique_fd.h"
@@ -85,7 +90,7 @@ class SocketEnderTest : public ::testing::Test {
     auto netns = NetNs::Create();
     ASSERT_THAT(netns, IsOk());
     netns_ = *std::move(netns);
-    places_ = {.folder = folder_.path(), .proc = folder_.path() + "/none"};
+    places_ = {.folders = {folder_.path()}, .proc = folder_.path() + "/none"};
   }
   // Keeps the namespace that the thread is in as ip-netns(8) does.
   std::string Keep(const char* name) {
@@ -113,7 +118,7 @@ TEST_F(SocketEnderTest, EndsWhatIsNamedAndNothingElse) {
     const std::vector<abi::lost_socket> lost = {Lost(ended, IPPROTO_TCP),
                                                 Lost(datagrams, IPPROTO_UDP)};
     const EndedSockets result = EndSockets(lost, places_);
-    EXPECT_THAT(result.first_error, IsOk());
+    EXPECT_EQ(result.error, 0);
     EXPECT_EQ(result.ended, 2u) << address;
     EXPECT_EQ(ErrorOf(ended.client), ECONNABORTED);
     EXPECT_EQ(ErrorOf(ended.server), ECONNRESET);
@@ -147,7 +152,7 @@ TEST_F(SocketEnderTest, EntersOtherNamespacesAndComesBack) {
   ASSERT_EQ(OwnNetnsCookie().value(), here);
   const EndedSockets result = EndSockets(lost, places_);
   EXPECT_EQ(result.ended, 1u);
-  EXPECT_THAT(result.out_of_reach, ::testing::IsEmpty());
+  EXPECT_EQ(result.not_reached, 0u);
   EXPECT_EQ(ErrorOf(there.client), ECONNABORTED);
   EXPECT_EQ(OwnNetnsCookie().value(), here);
 }
@@ -160,7 +165,58 @@ TEST_F(SocketEnderTest, TellsOfNamespacesThatItDoesNotFind) {
   const EndedSockets result = EndSockets(std::vector{elsewhere, lost, elsewhere}, places_);
   EXPECT_EQ(result.ended, 1u) << "the others are ended all the same";
   EXPECT_EQ(result.not_reached, 2u);
-  EXPECT_THAT(result.out_of_reach, ::testing::ElementsAre(~0ULL));
+}
+
+// A process that sleeps in send() on a page that never comes, and holds the socket's lock
+// meanwhile: what waits for that lock no signal ends. Such pages a debugger makes, or a file system
+// that hangs.
+class HeldSocket {
+ public:
+  explicit HeldSocket(int fd) {
+    child_ = ::fork();
+    if (child_ != 0) {
+      ::usleep(100'000);  // it is there by then; if not, the test shows it
+      return;
+    }
+    const long page = ::sysconf(_SC_PAGESIZE);
+    void* const memory = ::mmap(nullptr, static_cast<std::size_t>(page), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const int faults = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC));
+    uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+    uffdio_register range{};
+    range.range = {reinterpret_cast<__u64>(memory), static_cast<__u64>(page)};
+    range.mode = UFFDIO_REGISTER_MODE_MISSING;
+    if (::ioctl(faults, UFFDIO_API, &api) == 0 && ::ioctl(faults, UFFDIO_REGISTER, &range) == 0) {
+      ::send(fd, memory, 1, 0);
+    }
+    ::_exit(0);
+  }
+  ~HeldSocket() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+
+ private:
+  pid_t child_ = -1;
+};
+
+TEST_F(SocketEnderTest, AProcessThatHoldsItsSocketHoldsUpNobody) {
+  std::vector<abi::lost_socket> lost;
+  Connection there;
+  {
+    auto other = NetNs::Create();
+    ASSERT_THAT(other, IsOk());
+    there = Connect(SOCK_STREAM, "::1");
+    lost.push_back(Lost(there, IPPROTO_TCP));
+    Keep("pod");
+  }
+  const Connection held = Connect(SOCK_STREAM, "::1");
+  lost.push_back(Lost(held, IPPROTO_TCP));
+  const HeldSocket holder(held.client.get());
+  const EndedSockets result = EndSockets(lost, places_, absl::Milliseconds(300));
+  EXPECT_EQ(result.stuck, 1u);
+  EXPECT_EQ(result.ended, 1u);
+  EXPECT_EQ(ErrorOf(there.client), ECONNABORTED);
 }
 
 // A container that has not CAP_SYS_ADMIN.

@@ -23,16 +23,15 @@ TEST(SocketMetricsTest, WritesOutcomesAndSummaries) {
   AddSocketMetrics("sluice_service", {{{{"service", "web"}}, stats}}, writer);
   const std::string& text = writer.text();
   const std::string prefix = "\nsluice_service_socket_";
-  for (const char* line : {"connections_total{service=\"web\",outcome=\"established\"} 4\n",
-                           "connections_total{service=\"web\",outcome=\"failed\"} 1\n",
-                           "connections_total{service=\"web\",outcome=\"closed\"} 2\n",
-                           "connections_total{service=\"web\",outcome=\"reset\"} 1\n",
-                           "retransmissions_total{service=\"web\"} 9\n",
-                           "connect_seconds{service=\"web\",quantile=\"0.5\"} 4.8e-05\n",
-                           "connect_seconds_sum{service=\"web\"} 0.00019999999999999998\n",
-                           "connect_seconds_count{service=\"web\"} 4\n",
-                           "round_trip_seconds{service=\"web\",quantile=\"0.5\"} 0.000768\n",
-                           "round_trip_seconds_count{service=\"web\"} 3\n"}) {
+  for (const char* line :
+       {"established_total{service=\"web\"} 4\n", "failed_total{service=\"web\"} 1\n",
+        "closed_total{service=\"web\"} 2\n", "reset_total{service=\"web\"} 1\n",
+        "retransmissions_total{service=\"web\"} 9\n",
+        "connect_seconds{service=\"web\",quantile=\"0.5\"} 4.8e-05\n",
+        "connect_seconds_sum{service=\"web\"} 0.00019999999999999998\n",
+        "connect_seconds_count{service=\"web\"} 4\n",
+        "round_trip_seconds{service=\"web\",quantile=\"0.5\"} 0.000768\n",
+        "round_trip_seconds_count{service=\"web\"} 3\n"}) {
     EXPECT_THAT(text, HasSubstr(prefix + line));
   }
   EXPECT_THAT(text, HasSubstr("# TYPE sluice_service_socket_connect_seconds summary\n"));

@@ -86,6 +86,23 @@ TEST(MapWriterTest, ZeroesCountersOfIdsGivenAgain) {
   EXPECT_TRUE(maps.connection_stats.rows().contains(others));
 }
 
+TEST(MapWriterTest, WhatGoesTakesTheCountersOfItsSocketsWithIt) {
+  FakeMaps maps;
+  MapState state(SmallLimits());
+  ASSERT_TRUE(MapWriter(maps.Tables()).Write(ThreeBackendsAndSlots(), state).ok());
+  for (const std::uint32_t id : {1U, 2U}) {
+    maps.connection_stats.rows()[{0, id}].established = 1;
+    maps.connection_stats.rows()[{id, 0}].established = 1;
+  }
+  const MapPlan plan{{RetireBackends{{{1, abi::backend{}}}, 1}, ClearNames{{2}, 1}}};
+  const WriteResult result = MapWriter(maps.Tables()).Write(plan, state);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result.retired_backends, 1u);
+  EXPECT_EQ(maps.connection_stats.rows().size(), 2u);
+  EXPECT_TRUE(maps.connection_stats.rows().contains({0, 2}));
+  EXPECT_TRUE(maps.connection_stats.rows().contains({1, 0}));
+}
+
 TEST(MapWriterTest, ForgetsOnlyTheAffinityOfTheServicesNamed) {
   FakeMaps maps;
   MapState state(SmallLimits());
