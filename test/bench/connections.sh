@@ -44,7 +44,8 @@ import json, sys
 
 def objects(name, address4, address6, endpoint4, endpoint6, ports):
     ports = [{"name": f"p{port}", "protocol": "TCP", "port": port} for port in ports]
-    yield {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+    yield {"apiVersion": "v1", "kind": "Service",
+           "metadata": {"name": name, "namespace": "default"},
            "spec": {"type": "ClusterIP", "ipFamilies": ["IPv4", "IPv6"], "ports": ports,
                     "clusterIP": address4, "clusterIPs": [address4, address6]}}
     for family, endpoint in (("IPv4", endpoint4), ("IPv6", endpoint6)):

@@ -86,6 +86,7 @@ eventually 'and ends when it goes for good' sees_its_end again
 
 step 'a process that sleeps in send() and holds its socket holds up nobody'
 usual_manifests b1 && in_force
+# shellcheck disable=SC2016  # of the inner shell
 cluster_spawn held a1 sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$(cluster_cgroup node-a)" \
   python3 "$CLUSTER_E2E/sockets.py" held $WEB4 80
 cluster_await_log held '^open$'

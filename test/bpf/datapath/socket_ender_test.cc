@@ -173,9 +173,15 @@ TEST_F(SocketEnderTest, TellsOfNamespacesThatItDoesNotFind) {
 class HeldSocket {
  public:
   explicit HeldSocket(int fd) {
+    std::array<int, 2> sleeps{};
+    EXPECT_EQ(::pipe2(sleeps.data(), O_CLOEXEC), 0);
+    const UniqueFd read_end(sleeps[0]);
+    UniqueFd write_end(sleeps[1]);
     child_ = ::fork();
     if (child_ != 0) {
-      ::usleep(100'000);  // it is there by then; if not, the test shows it
+      write_end.Reset();
+      char byte = 0;
+      EXPECT_EQ(::read(read_end.get(), &byte, 1), 1) << "it does not sleep";
       return;
     }
     const long page = ::sysconf(_SC_PAGESIZE);
@@ -186,9 +192,13 @@ class HeldSocket {
     uffdio_register range{};
     range.range = {reinterpret_cast<__u64>(memory), static_cast<__u64>(page)};
     range.mode = UFFDIO_REGISTER_MODE_MISSING;
-    if (::ioctl(faults, UFFDIO_API, &api) == 0 && ::ioctl(faults, UFFDIO_REGISTER, &range) == 0) {
-      ::send(fd, memory, 1, 0);
+    if (::ioctl(faults, UFFDIO_API, &api) != 0 || ::ioctl(faults, UFFDIO_REGISTER, &range) != 0) {
+      ::_exit(1);
     }
+    std::thread sender([&] { ::send(fd, memory, 1, 0); });
+    uffd_msg fault{};
+    if (::read(faults, &fault, sizeof(fault)) == sizeof(fault)) ::write(write_end.get(), "x", 1);
+    sender.join();
     ::_exit(0);
   }
   ~HeldSocket() {
