@@ -211,8 +211,8 @@ struct Options {
   std::string straight;
   std::string service;
   std::string cgroup;
-  int rounds = 30;
-  int milliseconds = 200;
+  int rounds = 200;
+  int milliseconds = 50;
   std::string only;  // one kind of traffic; empty: all
   bool json = false;
 };

@@ -18,7 +18,7 @@ backend=a2 services=1 family=4
 flags=()
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --quick) flags+=(--rounds 6 --milliseconds 100) ;;
+    --quick) flags+=(--rounds 20) ;;
     --remote) backend=b1 ;;
     --services) services=$2 && shift ;;
     --ipv6) family=6 ;;
