@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -16,6 +15,7 @@
 #include "absl/memory/memory.h"
 
 #include "control/base/errno_status.h"
+#include "control/base/spawn_self.h"
 #include "control/base/status_macros.h"
 
 namespace sluice {
@@ -36,33 +36,6 @@ absl::StatusOr<UniqueFd> FileOf(std::span<const abi::lost_socket> sockets) {
   return file;
 }
 
-absl::StatusOr<pid_t> Spawn(int input, int output) {
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-  ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  sigset_t none;
-  sigset_t all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  std::array<char, 8> name{"sluiced"};
-  std::array<char, 14> flag{"--end-sockets"};
-  std::array<char*, 3> arguments{name.data(), flag.data(), nullptr};
-  pid_t pid = -1;
-  const int error =
-      ::posix_spawn(&pid, "/proc/self/exe", &files, &attributes, arguments.data(), environ);
-  ::posix_spawn_file_actions_destroy(&files);
-  ::posix_spawnattr_destroy(&attributes);
-  if (error != 0) return ErrnoStatus(error, "start sluiced --end-sockets");
-  return pid;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SocketEnderProcess>> SocketEnderProcess::Start(
@@ -72,7 +45,9 @@ absl::StatusOr<std::unique_ptr<SocketEnderProcess>> SocketEnderProcess::Start(
   if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return ErrnoStatus(errno, "pipe");
   UniqueFd answer(ends[0]);
   const UniqueFd output(ends[1]);
-  ASSIGN_OR_RETURN(const pid_t pid, Spawn(input.get(), output.get()));
+  ASSIGN_OR_RETURN(
+      const pid_t pid,
+      SpawnSelf({"--end-sockets"}, {.files = {input.get(), output.get(), STDERR_FILENO}}));
   auto process =
       absl::WrapUnique(new SocketEnderProcess(loop, std::move(done), std::move(answer), pid));
   SocketEnderProcess* const self = process.get();
@@ -106,8 +81,9 @@ void SocketEnderProcess::OnAnswer() {
 void SocketEnderProcess::Finish(const absl::StatusOr<EndedSockets>& result) {
   loop_.Unwatch(answer_.get());
   loop_.Cancel(deadline_);
-  // Last: who is called may destroy this.
-  done_(result);
+  // Who is called may destroy this.
+  const Done done = std::exchange(done_, nullptr);
+  done(result);
 }
 
 }  // namespace sluice

@@ -40,7 +40,7 @@ class SocketEnderProcess {
   void Finish(const absl::StatusOr<EndedSockets>& result);
 
   EventLoop& loop_;
-  const Done done_;
+  Done done_;
   const UniqueFd answer_;
   const pid_t pid_;
   EventLoop::TimerId deadline_ = 0;

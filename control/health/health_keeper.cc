@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -20,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "control/base/errno_status.h"
+#include "control/base/spawn_self.h"
 #include "control/base/status_macros.h"
 
 extern char** environ;
@@ -175,34 +175,9 @@ absl::Status RunHealthKeeper(const HealthKeeperOptions& options) {
 }
 
 absl::StatusOr<int> SpawnHealthKeeper(const std::string& state_dir) {
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawnattr_init(&attributes);
-  // Nothing of the agent's stays open in it, and nobody who reads the agent's output waits for it.
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    ::posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-  }
-  ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  sigset_t none;
-  sigset_t all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  std::string program = "sluiced";
-  std::string mode = "--keep-health=once";
-  std::string folder = absl::StrCat("--state-dir=", state_dir);
-  std::array<char*, 4> arguments = {program.data(), mode.data(), folder.data(), nullptr};
-  pid_t pid = 0;
-  const int failed =
-      ::posix_spawn(&pid, "/proc/self/exe", &files, &attributes, arguments.data(), environ);
-  ::posix_spawn_file_actions_destroy(&files);
-  ::posix_spawnattr_destroy(&attributes);
-  if (failed != 0) return ErrnoStatus(failed, "start the keeper of health sockets");
-  return pid;
+  // Nobody who reads the agent's output waits for it.
+  return SpawnSelf({"--keep-health=once", absl::StrCat("--state-dir=", state_dir)},
+                   {.own_session = true});
 }
 
 }  // namespace sluice

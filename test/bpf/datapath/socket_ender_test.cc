@@ -100,6 +100,15 @@ class SocketEnderTest : public ::testing::Test {
     kept_.push_back(path);
     return path;
   }
+  // A connection in another namespace, which is kept; adds it to `lost`.
+  Connection ConnectElsewhere(std::vector<abi::lost_socket>& lost) {
+    const auto other = NetNs::Create();
+    EXPECT_THAT(other, IsOk());
+    Connection there = Connect(SOCK_STREAM, "::1");
+    lost.push_back(Lost(there, IPPROTO_TCP));
+    Keep("pod");
+    return there;
+  }
   void TearDown() override {
     for (const std::string& path : kept_) ::umount2(path.c_str(), MNT_DETACH);
   }
@@ -141,14 +150,7 @@ TEST_F(SocketEnderTest, AnotherSocketInItsPlaceStays) {
 TEST_F(SocketEnderTest, EntersOtherNamespacesAndComesBack) {
   const std::uint64_t here = OwnNetnsCookie().value();
   std::vector<abi::lost_socket> lost;
-  Connection there;
-  {
-    auto other = NetNs::Create();
-    ASSERT_THAT(other, IsOk());
-    there = Connect(SOCK_STREAM, "::1");
-    lost.push_back(Lost(there, IPPROTO_TCP));
-    Keep("pod");
-  }
+  const Connection there = ConnectElsewhere(lost);
   ASSERT_EQ(OwnNetnsCookie().value(), here);
   const EndedSockets result = EndSockets(lost, places_);
   EXPECT_EQ(result.ended, 1u);
@@ -212,14 +214,7 @@ class HeldSocket {
 
 TEST_F(SocketEnderTest, AProcessThatHoldsItsSocketHoldsUpNobody) {
   std::vector<abi::lost_socket> lost;
-  Connection there;
-  {
-    auto other = NetNs::Create();
-    ASSERT_THAT(other, IsOk());
-    there = Connect(SOCK_STREAM, "::1");
-    lost.push_back(Lost(there, IPPROTO_TCP));
-    Keep("pod");
-  }
+  const Connection there = ConnectElsewhere(lost);
   const Connection held = Connect(SOCK_STREAM, "::1");
   lost.push_back(Lost(held, IPPROTO_TCP));
   const HeldSocket holder(held.client.get());
@@ -232,14 +227,7 @@ TEST_F(SocketEnderTest, AProcessThatHoldsItsSocketHoldsUpNobody) {
 // A container that has not CAP_SYS_ADMIN.
 TEST_F(SocketEnderTest, MayBeForbiddenToEnterNamespaces) {
   std::vector<abi::lost_socket> lost;
-  Connection there;
-  {
-    auto other = NetNs::Create();
-    ASSERT_THAT(other, IsOk());
-    there = Connect(SOCK_STREAM, "::1");
-    lost.push_back(Lost(there, IPPROTO_TCP));
-    Keep("pod");
-  }
+  const Connection there = ConnectElsewhere(lost);
   EndedSockets result;
   // Rights are a thread's own.
   std::thread([&] {
