@@ -18,6 +18,16 @@ namespace {
 
 class OpeningTest : public ServiceTest {
  protected:
+  // Two services with the one remote backend; returns where the second is reached.
+  End TwoFrontendsOfOneBackend() {
+    const std::uint32_t only = Backend(addresses().remote, false);
+    SetService(ClusterIp({only}));
+    ServiceSpec second = ClusterIp({only});
+    second.id = kService + 1;
+    second.address = addresses().cluster_ip2;
+    SetService(second);
+    return {addresses().cluster_ip2, kServicePort};
+  }
   std::uint16_t SourcePort(const Bytes& frame) const {
     const absl::StatusOr<Packet> parsed = Parse(frame);
     EXPECT_THAT(parsed, IsOk());
@@ -132,13 +142,7 @@ TEST_P(OpeningTest, TwoFrontendsOfOneBackendAreToldApart) {
   for (const bool established : {false, true}) {
     SCOPED_TRACE(established ? "first established" : "first being opened");
     SetUp();
-    const std::uint32_t only = Backend(addresses().remote, false);
-    SetService(ClusterIp({only}));
-    ServiceSpec second = ClusterIp({only});
-    second.id = kService + 1;
-    second.address = addresses().cluster_ip2;
-    SetService(second);
-    const End other{addresses().cluster_ip2, kServicePort};
+    const End other = TwoFrontendsOfOneBackend();
     if (established) {
       Establish(pod(), remote());
     } else {
@@ -172,13 +176,7 @@ TEST_P(OpeningTest, TwoFrontendsOfOneBackendAreToldApart) {
 // the client's address, and leaves nothing of the first that the sweep would judge by its rows.
 TEST_P(OpeningTest, AClosedFlowOfAnotherFrontendGivesItsPortBack) {
   if (!tcp()) return;  // datagrams have no end
-  const std::uint32_t only = Backend(addresses().remote, false);
-  SetService(ClusterIp({only}));
-  ServiceSpec second = ClusterIp({only});
-  second.id = kService + 1;
-  second.address = addresses().cluster_ip2;
-  SetService(second);
-  const End other{addresses().cluster_ip2, kServicePort};
+  const End other = TwoFrontendsOfOneBackend();
   Establish(pod(), remote());
   const Shape fin{.flags = "FA"};
   ASSERT_TRUE(Becomes(kFromPod1, Question(pod(), cluster_ip(), fin), kNext,
