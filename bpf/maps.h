@@ -73,6 +73,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
+	__type(value, struct backend_load);
+	__uint(max_entries, 262144); /* as sl_backends */
+} sl_loads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
 	__type(value, struct filter_word);
 	__uint(max_entries, SL_FILTER_WORDS);
 } sl_filter SEC(".maps");

@@ -90,7 +90,8 @@ int sl_trace_host(sl_ctx *ctx)
 
 	p.hook = 0;
 	p.flags = PACKET_TRACED;
-	if (!ctx_traced(ctx) || packet_parse(ctx, &p) != PACKET_FLOW)
+	if (!ctx_traced(ctx) || packet_parse(ctx, &p) != PACKET_FLOW ||
+	    p.flow.key.protocol == IPPROTO_SCTP)
 		return CTX_NEXT;
 	target.address = p.flow.key.destination;
 	target.port = p.flow.key.destination_port;
@@ -98,15 +99,13 @@ int sl_trace_host(sl_ctx *ctx)
 	target.family = p.family;
 	chosen = socket_choose(&target, &peer);
 	if (chosen > 0) {
-		struct flow_entry entry = {
-			.new_source = p.flow.key.source,
-			.new_source_port = p.flow.key.source_port,
-			.new_destination = peer.backend,
-			.new_destination_port = peer.backend_port,
-		};
-
+		packet_clear_decision(&p);
+		p.flow.entry.new_source = p.flow.key.source;
+		p.flow.entry.new_source_port = p.flow.key.source_port;
+		p.flow.entry.new_destination = peer.backend;
+		p.flow.entry.new_destination_port = peer.backend_port;
 		verdict = SL_VERDICT_FORWARD;
-		if (packet_rewrite(ctx, &p, &entry))
+		if (packet_rewrite(ctx, &p, &p.flow.entry))
 			target.reason = SL_REASON_REWRITE_FAILED;
 	} else if (chosen < 0) {
 		verdict = socket_rejects(target.reason) ? SL_VERDICT_REJECT : SL_VERDICT_DROP;

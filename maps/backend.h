@@ -17,6 +17,7 @@ enum sl_backend_flag {
 	/* The service is gone, or the endpoint has left it, but another service still has the
 	 * endpoint: TCP connections go on. */
 	SL_BACKEND_ORPHAN = 1 << 3,
+	SL_BACKEND_COUNTED = 1 << 4, /* its live connections are counted in sl_loads */
 };
 
 /*
@@ -41,6 +42,18 @@ struct backend_stats {
 	__u64 failed; /* SYN without an answer until the client sent another */
 };
 SL_ABI_SIZE(backend_stats, 16);
+
+/*
+ * Index: backend id. Live connections of a backend with SL_BACKEND_COUNTED: by packet, those in
+ * sl_flows and sl_opening, whose drift the agent's sweep takes away; and of sockets, exact but for
+ * those opened before the counting, which a walk adds. Signed: a count that is behind may be below
+ * zero for a while.
+ */
+struct backend_load {
+	__s32 flows;
+	__s32 sockets;
+};
+SL_ABI_SIZE(backend_load, 8);
 
 /* Index: slot. A slot is a backend id; 0 is never inside a published range. */
 struct slot {

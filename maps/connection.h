@@ -30,7 +30,7 @@ struct connection {
 	__u32 retransmissions;
 	__u32 phase;  /* enum connection_phase */
 	__u32 silent; /* 1: counted as failed, since its SYN had no answer in time */
-	__u32 pad;
+	__u32 loaded; /* 1: counted in sl_loads */
 };
 SL_ABI_SIZE(connection, 96);
 

@@ -67,6 +67,9 @@ SL_ABI_SIZE(flow_entry, 56);
 
 enum { SL_OPENING_WAYS = 4 };
 
+/* After this many ticks (34 s) without a packet a place in sl_opening is free. */
+enum { SL_OPENING_TICKS = 32 };
+
 /* A flow being opened: always its forward row. */
 struct opening_flow {
 	struct flow key;

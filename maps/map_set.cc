@@ -100,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 17> kMaps = {
+  static const std::array<MapShape, 18> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -109,6 +109,7 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<uint32_t, abi::slot>(names::kSlots, BPF_MAP_TYPE_ARRAY, 1048576, BPF_F_MMAPABLE),
       Shape<uint32_t, abi::backend>(names::kBackends, BPF_MAP_TYPE_ARRAY, 262144),
       Shape<uint32_t, abi::backend_stats>(names::kBackendStats, BPF_MAP_TYPE_ARRAY, 262144),
+      Shape<uint32_t, abi::backend_load>(names::kLoads, BPF_MAP_TYPE_ARRAY, 262144, BPF_F_MMAPABLE),
       Shape<abi::connection_stats_key, abi::connection_stats>(
           names::kConnectionStats, BPF_MAP_TYPE_HASH, 65536, BPF_F_NO_PREALLOC),
       Shape<uint32_t, abi::filter_word>(names::kFilter, BPF_MAP_TYPE_ARRAY, abi::SL_FILTER_WORDS,
@@ -158,19 +159,36 @@ struct MapSet::Maps {
   std::optional<BpfMap> slots_map;
   std::optional<BpfMap> events;
   std::optional<BpfMap> filter_map;
+  std::optional<BpfMap> loads_map;
   Mapping slots_memory;
   Mapping filter_memory;
+  Mapping loads_memory;
   std::optional<SlotArray> slots;
   std::optional<FilterArray> filter;
+  std::optional<LoadArray> loads;
+
+  // Maps the rows of `map` into memory.
+  template <typename Row>
+  static absl::StatusOr<std::span<Row>> MapRows(const BpfMap& map, Mapping& memory) {
+    const std::size_t count = map.shape().max_entries;
+    absl::StatusOr<Mapping> mapped =
+        Mapping::Map(map.fd(), count * sizeof(Row), PROT_READ | PROT_WRITE, 0);
+    if (!mapped.ok()) return Annotate(mapped.status(), absl::StrCat("map ", map.shape().name));
+    memory = *std::move(mapped);
+    return std::span(static_cast<Row*>(memory.memory()), count);
+  }
 
   absl::Status OpenSlots(const std::string& folder) {
     ASSIGN_OR_RETURN(slots_map, OpenChecked(folder, names::kSlots));
-    const std::size_t count = slots_map->shape().max_entries;
-    absl::StatusOr<Mapping> memory =
-        Mapping::Map(slots_map->fd(), count * sizeof(SlotArray::Cell), PROT_READ | PROT_WRITE, 0);
-    if (!memory.ok()) return Annotate(memory.status(), "map sl_slots");
-    slots_memory = *std::move(memory);
-    slots.emplace(std::span(static_cast<SlotArray::Cell*>(slots_memory.memory()), count));
+    ASSIGN_OR_RETURN(const auto rows, MapRows<SlotArray::Cell>(*slots_map, slots_memory));
+    slots.emplace(rows);
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenLoads(const std::string& folder) {
+    ASSIGN_OR_RETURN(loads_map, OpenChecked(folder, names::kLoads));
+    ASSIGN_OR_RETURN(const auto rows, MapRows<abi::backend_load>(*loads_map, loads_memory));
+    loads.emplace(rows);
     return absl::OkStatus();
   }
 
@@ -182,13 +200,8 @@ struct MapSet::Maps {
                        " words instead of ", int{abi::SL_FILTER_WORDS},
                        ". It was pinned by another version: remove it with --cleanup"));
     }
-    absl::StatusOr<Mapping> memory =
-        Mapping::Map(filter_map->fd(), sizeof(abi::filter_word) * abi::SL_FILTER_WORDS,
-                     PROT_READ | PROT_WRITE, 0);
-    if (!memory.ok()) return Annotate(memory.status(), "map sl_filter");
-    filter_memory = *std::move(memory);
-    filter.emplace(std::span(static_cast<abi::filter_word*>(filter_memory.memory()),
-                             std::size_t{abi::SL_FILTER_WORDS}));
+    ASSIGN_OR_RETURN(const auto rows, MapRows<abi::filter_word>(*filter_map, filter_memory));
+    filter.emplace(rows);
     return absl::OkStatus();
   }
 };
@@ -207,6 +220,7 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(maps->OpenSlots(folder));
   RETURN_IF_ERROR(Open(folder, names::kBackends, maps->backends));
   RETURN_IF_ERROR(Open(folder, names::kBackendStats, maps->backend_stats));
+  RETURN_IF_ERROR(maps->OpenLoads(folder));
   RETURN_IF_ERROR(Open(folder, names::kConnectionStats, maps->connection_stats));
   RETURN_IF_ERROR(maps->OpenFilter(folder));
   RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
@@ -245,6 +259,7 @@ Table<abi::drop_key, abi::drop_count>& MapSet::drops() const { return *maps_->dr
 Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->config; }
 Table<std::uint32_t, abi::meta>& MapSet::meta() const { return *maps_->meta; }
 SlotArray& MapSet::slots() const { return *maps_->slots; }
+LoadArray& MapSet::loads() const { return *maps_->loads; }
 FilterArray& MapSet::filter() const { return *maps_->filter; }
 int MapSet::events_fd() const { return maps_->events->fd(); }
 
@@ -265,6 +280,11 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   add(*maps_->slots_map, slots);
   add(maps_->backends->map(), backends);
   add(maps_->backend_stats->map(), backends);
+  std::uint64_t loaded = 0;
+  for (std::uint32_t id = 0; id < maps_->loads->size(); ++id) {
+    loaded += maps_->loads->Flows(id) != 0 || maps_->loads->Sockets(id) != 0;
+  }
+  add(*maps_->loads_map, loaded);
   ASSIGN_OR_RETURN(const std::uint64_t connections, CountRows(maps_->connection_stats->map()));
   add(maps_->connection_stats->map(), connections);
   uses.push_back(

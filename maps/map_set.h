@@ -19,6 +19,7 @@
 #include "maps/filter_array.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
+#include "maps/load_array.h"
 #include "maps/names.h"
 #include "maps/reason.h"
 #include "maps/service.h"
@@ -69,6 +70,7 @@ class MapSet {
   Table<std::uint32_t, abi::meta>& meta() const;
   SlotArray& slots() const;
   FilterArray& filter() const;
+  LoadArray& loads() const;
   // The ring buffer sl_events, for ring_buffer__new(). Stays this set's.
   int events_fd() const;
 

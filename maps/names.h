@@ -12,6 +12,7 @@ inline constexpr char kSourceRanges[] = "sl_src_ranges";    // source_range_key 
 inline constexpr char kSlots[] = "sl_slots";		    // n -> slot, array, mmap
 inline constexpr char kBackends[] = "sl_backends";	    // id -> backend, array
 inline constexpr char kBackendStats[] = "sl_be_stats";	    // id -> backend_stats, array
+inline constexpr char kLoads[] = "sl_loads";		    // id -> backend_load, array, mmap
 inline constexpr char kConnectionStats[] = "sl_conn_stats"; // connection_stats_key -> ..., hash
 inline constexpr char kFilter[] = "sl_filter";		    // n -> filter_word, array, mmap
 inline constexpr char kAffinity[] = "sl_affinity";	    // affinity_key -> affinity, LRU hash

@@ -15,7 +15,7 @@ struct service_key {
 	struct addr address;
 	__be16 port; /* network order */
 	__u16 pad;
-	__u32 protocol; /* IPPROTO_*; 0 with port 0: the row of an address, see SL_FRONTEND_ADDRESS
+	__u32 protocol; /* IPPROTO_*; 0 with port 0: the row of an address, see frontend_is_address
 			 */
 };
 SL_ABI_SIZE(service_key, 24);
@@ -28,7 +28,15 @@ enum sl_frontend_kind {
 	/* Not a frontend: says that the address is some service's, so that a port that no service
 	 * has is rejected rather than sent on to loop on the default route. */
 	SL_FRONTEND_ADDRESS = 5,
+	/* The same of an address that only a load balancer has: reachable from the network. */
+	SL_FRONTEND_EXTERNAL_ADDRESS = 6,
 };
+
+/* Is it the row of an address, without port and protocol? */
+static inline __attribute__((always_inline)) int frontend_is_address(__u32 kind)
+{
+	return kind == SL_FRONTEND_ADDRESS || kind == SL_FRONTEND_EXTERNAL_ADDRESS;
+}
 
 /* Where a packet comes from: the two sets of backends that a service may have. */
 enum sl_scope {
@@ -47,6 +55,20 @@ enum sl_service_flag {
 	/* Some node has a usable endpoint: an empty local set is then a drop, else a reject. */
 	SL_SERVICE_HAS_ENDPOINTS = 1 << 6,
 	SL_SERVICE_MASQUERADE = 1 << 7, /* from the network, the source is always rewritten */
+	/* Of an address: an ICMP echo is answered, as some endpoint is usable. */
+	SL_SERVICE_ECHO_INTERNAL = 1 << 8,
+	SL_SERVICE_ECHO_EXTERNAL = 1 << 9,
+};
+
+/* How a new flow is given one of the slots. */
+enum sl_algorithm {
+	SL_ALGORITHM_RANDOM = 0,
+	/* By a hash of addresses, ports and protocol: the slots are a table that every node builds
+	 * alike (maps/maglev.h). */
+	SL_ALGORITHM_MAGLEV = 1,
+	SL_ALGORITHM_MAGLEV_SOURCE = 2, /* the same by the client's address alone */
+	/* Of two at random the one with fewer live connections (sl_loads). */
+	SL_ALGORITHM_LEAST_CONNECTION = 3,
 };
 
 /* A run of sl_slots; count 0: nobody. */
@@ -58,9 +80,9 @@ SL_ABI_SIZE(slot_range, 8);
 
 struct service {
 	__u32 id;
-	__u16 flags; /* enum sl_service_flag */
-	__u8 kind;   /* enum sl_frontend_kind */
-	__u8 pad0;
+	__u16 flags;	/* enum sl_service_flag */
+	__u8 kind;	/* enum sl_frontend_kind */
+	__u8 algorithm; /* enum sl_algorithm */
 	struct slot_range slots[SL_SCOPE_COUNT];
 	__u32 affinity_s; /* seconds a client stays bound after its last new connection */
 	__u32 pad1;

@@ -207,6 +207,9 @@ static __noinline int connection_ended(struct connection *connection, struct tcp
 	__u32 bucket;
 
 	connection->phase = SL_CONNECTION_ENDED;
+	if (__sync_lock_test_and_set(&connection->loaded, 0))
+		load_add(connection->peer.backend_id, connection->peer.backend_generation,
+			 LOAD_SOCKET, -1);
 	if (!established)
 		connection_unanswered(connection);
 	connection_look(tp, (struct sock *)tp, established, &look);
@@ -260,6 +263,8 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		connection->phase = SL_CONNECTION_OPENING;
 		connection->started_ns = bpf_ktime_get_ns();
+		connection->loaded = load_add(connection->peer.backend_id,
+					      connection->peer.backend_generation, LOAD_SOCKET, 1);
 		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
 						       BPF_SOCK_OPS_STATE_CB_FLAG |
 						       BPF_SOCK_OPS_RTO_CB_FLAG);
@@ -346,6 +351,22 @@ static __always_inline void connection_walked(struct connection *connection,
 	}
 }
 
+/*
+ * Counts an open connection that began before its backend's were counted. One that has ended
+ * meanwhile is taken off again, by who finds it marked.
+ */
+static __always_inline void connection_load(struct connection *connection,
+					    const struct socket_peer *peer)
+{
+	if (connection->loaded || __sync_val_compare_and_swap(&connection->loaded, 0, 1))
+		return;
+	if (!load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, 1))
+		connection->loaded = 0;
+	else if (*(volatile __u32 *)&connection->phase == SL_CONNECTION_ENDED &&
+		 __sync_val_compare_and_swap(&connection->loaded, 1, 0))
+		load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, -1);
+}
+
 /* One TCP connection of a walk: counts what it has carried, tells it if its backend is gone. */
 static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -363,6 +384,7 @@ static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map 
 	    connection->phase == SL_CONNECTION_ENDED)
 		return;
 	peer = connection->peer;
+	connection_load(connection, &peer);
 	if (connection->phase == SL_CONNECTION_ESTABLISHED) {
 		connection_look(tp, sk, true, &look);
 		if (*(volatile __u32 *)&connection->phase == SL_CONNECTION_ESTABLISHED)

@@ -139,15 +139,25 @@ static __noinline int conntrack_check(const struct packet *p, struct flow_entry 
 	return conntrack_heal(&p->flow.key, entry);
 }
 
-/* Flags and beat are one aligned word, of which the flags are the low byte (little endian). */
-static __always_inline void conntrack_mark(struct flow_entry *entry, __u32 set, __u32 keep)
+static __always_inline bool conntrack_is_over(__u32 flags)
+{
+	return flags & SL_FLOW_RESET || (flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
+}
+
+/*
+ * Flags and beat are one aligned word, of which the flags are the low byte (little endian).
+ * Return: by how many living flows there are more: -1, 0 or 1.
+ */
+static __always_inline int conntrack_mark(struct flow_entry *entry, __u32 set, __u32 keep)
 {
 	__u32 *word = (__u32 *)&entry->flags;
+	__u32 before = entry->flags;
 
 	if (set)
-		__sync_fetch_and_or(word, set);
+		before = __sync_fetch_and_or(word, set);
 	if (keep != ~0U)
 		__sync_fetch_and_and(word, keep);
+	return (int)conntrack_is_over(before) - (int)conntrack_is_over((before | set) & keep);
 }
 
 /*
@@ -159,6 +169,7 @@ static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry
 	struct flow_entry *other;
 	struct flow partner;
 	__u32 set = 0, keep = ~0U;
+	int here, there = 0, more;
 
 	if (p->tcp_flags & TCP_RST)
 		set |= SL_FLOW_RESET;
@@ -166,11 +177,15 @@ static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry
 		keep = ~(__u32)SL_FLOW_RESET;
 	if (p->tcp_flags & TCP_FIN)
 		set |= entry->flags & SL_FLOW_FORWARD ? SL_FLOW_FIN_CLIENT : SL_FLOW_FIN_BACKEND;
-	conntrack_mark(entry, set, keep);
+	here = conntrack_mark(entry, set, keep);
 	conntrack_partner_key(&p->flow.key, entry, &partner);
 	other = bpf_map_lookup_elem(&sl_flows, &partner);
 	if (other)
-		conntrack_mark(other, set, keep);
+		there = conntrack_mark(other, set, keep);
+	/* Both ends may be here at once: the forward row says who was first. */
+	more = entry->flags & SL_FLOW_FORWARD ? here : there;
+	if (more)
+		load_add(entry->backend_id, entry->backend_generation, LOAD_FLOW, more);
 	return 0;
 }
 
@@ -186,7 +201,7 @@ static __noinline int conntrack_delete(const struct flow *key, const struct flow
 
 static __always_inline bool conntrack_is_closed(const struct flow_entry *entry)
 {
-	return entry->flags & SL_FLOW_RESET || (entry->flags & SL_FLOW_CLOSED) == SL_FLOW_CLOSED;
+	return conntrack_is_over(entry->flags);
 }
 
 /*

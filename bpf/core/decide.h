@@ -43,6 +43,8 @@ static __noinline int decide_unknown(struct packet *p)
 	}
 	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
 		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
+	if (!select_source_allowed(service, &p->flow.key.source, p->family))
+		return decide_drop(p, SL_REASON_SOURCE_DENIED);
 	return decide_reject(p, SL_REASON_NO_SUCH_PORT);
 }
 
@@ -63,7 +65,7 @@ static __noinline int decide_count_failed(__u32 service_id, __u32 backend_id)
  * otherwise: a remote backend of an outside client, a pod that reaches itself, or a client whose
  * tuple towards this backend is taken (the same port used to two of its frontends).
  */
-static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
+static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat, bool counted)
 {
 	bool traced = p->flags & PACKET_TRACED;
 	int kept = -1;
@@ -74,9 +76,22 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat)
 		kept = snat_claim(p);
 	if (kept < 0)
 		return decide_drop(p, SL_REASON_SNAT_PORTS);
-	if (!traced && !kept)
-		count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
+	if (traced || kept)
+		return SL_VERDICT_FORWARD;
+	count_opened(p->flow.entry.service_id, p->flow.entry.backend_id);
+	if (counted)
+		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW, 1);
 	return SL_VERDICT_FORWARD;
+}
+
+/* Where Maglev begins to look for the packet's backend; 0 if nobody asks. */
+static __always_inline __u32 decide_point(const struct packet *p, const struct service *service)
+{
+	if (service->algorithm == SL_ALGORITHM_MAGLEV)
+		return maglev_point(&p->flow.key);
+	if (service->algorithm == SL_ALGORITHM_MAGLEV_SOURCE)
+		return maglev_source_point(&p->flow.key.source);
+	return 0;
 }
 
 /* Chooses a backend, not @avoid if there is another. */
@@ -88,7 +103,7 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	bool snat;
 
 	backend = select_backend(service, &p->flow.key.source, &p->flow.key.source, p->family,
-				 external, avoid, &backend_id, &reason);
+				 external, decide_point(p, service), avoid, &backend_id, &reason);
 	if (!backend)
 		return reason == SL_REASON_NO_BACKEND ? decide_reject(p, reason)
 						      : decide_drop(p, reason);
@@ -113,7 +128,7 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	snat = external &&
 	       (!(backend->flags & SL_BACKEND_LOCAL) || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);
-	return decide_open(p, snat);
+	return decide_open(p, snat, backend->flags & SL_BACKEND_COUNTED);
 }
 
 /* Makes an answered flow an established one; if there is no room it stays where it is. */
@@ -173,7 +188,7 @@ __noinline int decide(struct packet *p, const struct service *service)
 		if (alive && p->flow.key.protocol == IPPROTO_UDP)
 			alive = backend->flags & SL_BACKEND_USABLE;
 	}
-	if (p->flow.key.protocol == IPPROTO_TCP &&
+	if (p->flow.key.protocol != IPPROTO_UDP &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)
 			return conntrack_find(p, SL_FLOW_FORWARD)
@@ -196,8 +211,10 @@ __noinline int decide(struct packet *p, const struct service *service)
 	if (alive && (p->flow.entry.flags & (SL_FLOW_ANSWERED | SL_FLOW_RESET)) == SL_FLOW_ANSWERED)
 		return SL_VERDICT_FORWARD;
 	/* A SYN again: the backend chosen first has not answered, or has refused. */
-	if (p->flow.key.protocol == IPPROTO_TCP && !(p->flow.entry.flags & SL_FLOW_RESET))
+	if (p->flow.key.protocol != IPPROTO_UDP && !(p->flow.entry.flags & SL_FLOW_RESET))
 		decide_count_failed(p->flow.entry.service_id, p->flow.entry.backend_id);
+	if (!(p->flow.entry.flags & SL_FLOW_RESET))
+		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW, -1);
 	opening_clear(p);
 	return decide_choose(p, service, p->flow.entry.backend_id);
 }

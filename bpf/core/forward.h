@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/decide.h"
+#include "core/echo.h"
 #include "core/filter.h"
 #include "core/icmp.h"
 #include "packet/reject.h"
@@ -34,6 +35,16 @@ static __always_inline void forward_answer(sl_ctx *ctx, const struct packet *p, 
 		ctx_answer(ctx, p->flow.entry.service_id, p->reason, verdict, p->frontend);
 }
 
+/* Makes of the packet what its sender takes for a refusal. Return: 0, or -1. */
+static __always_inline int forward_reject(sl_ctx *ctx, struct packet *p)
+{
+	if (p->flow.key.protocol == IPPROTO_TCP)
+		return reject_reset(ctx, p);
+	if (p->flow.key.protocol == IPPROTO_SCTP)
+		return reject_abort(ctx, p);
+	return reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0);
+}
+
 /* Drops or rejects for p->reason; what cannot be answered is dropped. Return: a TC action. */
 static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 {
@@ -45,10 +56,7 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 		return CTX_DROP;
 	}
 	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
-	if (verdict == SL_VERDICT_REJECT &&
-	    (p->flow.key.protocol == IPPROTO_TCP
-		     ? reject_reset(ctx, p)
-		     : reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0)))
+	if (verdict == SL_VERDICT_REJECT && forward_reject(ctx, p))
 		verdict = SL_VERDICT_DROP;
 	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
 	if (stats && id) {
@@ -195,6 +203,8 @@ static __noinline int forward_end(struct packet *p, const struct flow_entry *ent
 	p->flow.entry = *entry;
 	if (p->flags & PACKET_TRACED)
 		return 0;
+	if (!conntrack_is_closed(entry))
+		load_add(entry->backend_id, entry->backend_generation, LOAD_FLOW, -1);
 	return conntrack_delete(&p->flow.key, &p->flow.entry);
 }
 
@@ -240,6 +250,27 @@ static __noinline int forward_icmp(sl_ctx *ctx, struct packet *p)
 	return action == CTX_DROP ? forward_refuse(ctx, p, SL_VERDICT_DROP) : action;
 }
 
+/* An ICMP echo: answered, refused, or no service's. */
+static __noinline int forward_echo(sl_ctx *ctx, struct packet *p)
+{
+	int verdict;
+
+	if (!forward_in_range(p) && !filter_has(&p->flow.key.destination, 0, 0))
+		return CTX_NEXT;
+	if (p->hook == SL_HOOK_FROM_NET && !ctx_for_us(ctx))
+		return CTX_NEXT;
+	packet_clear_decision(p);
+	verdict = echo_decide(p);
+	if (verdict == SL_VERDICT_NONE)
+		return CTX_NEXT;
+	if (verdict == SL_VERDICT_DROP)
+		return forward_refuse(ctx, p, verdict);
+	if (echo_answer(ctx, p))
+		return CTX_DROP;
+	/* The node's own is on its way out, and the answer comes in. */
+	return p->hook == SL_HOOK_TO_NET ? ctx_take_in(ctx) : ctx_bounce(ctx);
+}
+
 static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_hook hook)
 {
 	p->hook = hook;
@@ -257,6 +288,8 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	if (class != PACKET_FLOW) {
 		if (class == PACKET_ICMP_ERROR)
 			return forward_icmp(ctx, &p);
+		if (class == PACKET_ICMP_ECHO)
+			return forward_echo(ctx, &p);
 		if (class == PACKET_FRAGMENT || class == PACKET_IP)
 			return forward_other(ctx, &p, class);
 		return CTX_NEXT;
@@ -268,7 +301,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (entry && entry->flags & SL_FLOW_FORWARD && forward_must_renew(&p, entry)) {
 		forward_end(&p, entry);
-		if (p.flow.key.protocol == IPPROTO_TCP &&
+		if (p.flow.key.protocol != IPPROTO_UDP &&
 		    (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 			return forward_refuse(ctx, &p, decide_reject(&p, SL_REASON_BACKEND_GONE));
 		entry = NULL;
@@ -318,8 +351,13 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 	struct packet p;
 	int class = forward_parse(ctx, &p, hook);
 
-	if (class != PACKET_FLOW)
-		return class == PACKET_ICMP_ERROR ? forward_icmp(ctx, &p) : CTX_NEXT;
+	if (class != PACKET_FLOW) {
+		if (class == PACKET_ICMP_ERROR)
+			return forward_icmp(ctx, &p);
+		if (class == PACKET_ICMP_ECHO && hook == SL_HOOK_TO_NET)
+			return forward_echo(ctx, &p);
+		return CTX_NEXT;
+	}
 	if (!filter_has(&p.flow.key.source, p.flow.key.source_port,
 			p.flow.key.protocol | SL_FILTER_BACKEND))
 		return CTX_NEXT;

@@ -18,7 +18,7 @@ struct icmp_quote {
 
 /*
  * Reads the quoted packet. Return: 0 and p->flow.key: the flow of packets that would answer the
- * quoted one, which is the flow that the error travels with; -1: not about TCP or UDP.
+ * quoted one, which is the flow that the error travels with; -1: not about a flow.
  */
 static __always_inline int icmp_read(sl_ctx *ctx, struct packet *p, struct icmp_quote *quote)
 {
@@ -32,7 +32,8 @@ static __always_inline int icmp_read(sl_ctx *ctx, struct packet *p, struct icmp_
 					      : l3_v6_quoted(ctx, quote->l3, &inner);
 	if (!quote->l4 || quote->l4 > 1024)
 		return -1;
-	if (inner.protocol != IPPROTO_TCP && inner.protocol != IPPROTO_UDP)
+	if (inner.protocol != IPPROTO_TCP && inner.protocol != IPPROTO_UDP &&
+	    inner.protocol != IPPROTO_SCTP)
 		return -1;
 	ports = ctx_header(ctx, quote->l4, 8);
 	if (!ports)
@@ -72,6 +73,9 @@ static __always_inline int icmp_restore_l4(sl_ctx *ctx, const struct packet *p,
 	*ports = new_ports;
 	diff = checksum_add(0, old_ports, new_ports);
 	quote->diff += diff;
+	/* A CRC cannot be mended without all that it is of; who reads the quote goes by the tag. */
+	if (p->flow.key.protocol == IPPROTO_SCTP)
+		return 0;
 	check = ctx_header(ctx,
 			   quote->l4 + (udp ? __builtin_offsetof(struct udphdr, check)
 					    : __builtin_offsetof(struct tcphdr, check)),

@@ -9,9 +9,6 @@
 #include "config.h"
 #include "core/conntrack.h"
 
-/* After this many ticks (34 s) without a packet a place is free. */
-enum { OPENING_TICKS = 32 };
-
 /*
  * A handshake is complete if the client acknowledges the SYN-ACK's number, or, with TCP Fast Open,
  * up to this much data behind it: nobody who has not seen the SYN-ACK gets a row in sl_flows.
@@ -57,7 +54,7 @@ static __always_inline bool opening_may_hold(const struct opening_bucket *bucket
 /* Whether the place has been silent for too long. Signed: another CPU's tick may be ahead. */
 static __always_inline bool opening_is_fresh(__u32 now, __u32 last_seen)
 {
-	return (__s32)(now - last_seen) <= OPENING_TICKS;
+	return (__s32)(now - last_seen) <= SL_OPENING_TICKS;
 }
 
 static __always_inline bool opening_same_key(const struct flow *a, const struct flow *b)
@@ -100,7 +97,7 @@ __noinline int opening_find(struct packet *p)
 {
 	struct opening_bucket *bucket;
 	bool completes;
-	__u32 hash, now;
+	__u32 hash, now, window;
 	int found = 0;
 
 	if (!p)
@@ -110,7 +107,9 @@ __noinline int opening_find(struct packet *p)
 	if (!bucket || !opening_may_hold(bucket, hash))
 		return 0;
 	now = now_ticks();
-	completes = p->flow.key.protocol == IPPROTO_TCP &&
+	/* The tag of an SCTP association is the very one. */
+	window = p->flow.key.protocol == IPPROTO_TCP ? OPENING_ACK_WINDOW : 1;
+	completes = p->flow.key.protocol != IPPROTO_UDP &&
 		    (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK;
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
@@ -119,7 +118,7 @@ __noinline int opening_find(struct packet *p)
 		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
 			if (completes && bucket->flows[i].entry.flags & SL_FLOW_ANSWERED &&
-			    p->acknowledgment - bucket->expected_ack[i] < OPENING_ACK_WINDOW)
+			    p->acknowledgment - bucket->expected_ack[i] < window)
 				bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
 			p->flow.entry = bucket->flows[i].entry;
 			bucket->last_seen[i] = now;
@@ -127,7 +126,7 @@ __noinline int opening_find(struct packet *p)
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
-	if (!found || p->flow.key.protocol != IPPROTO_TCP)
+	if (!found || p->flow.key.protocol == IPPROTO_UDP)
 		return found;
 	if (!(p->tcp_flags & TCP_SYN) && !(p->flow.entry.flags & SL_FLOW_CONFIRMED))
 		p->flow.entry.flags &= ~SL_FLOW_ANSWERED;
@@ -172,6 +171,7 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	struct flow forward;
 	int found = 0;
 	__u32 hash, now, expected;
+	__u32 before = 0;
 	bool refused;
 
 	if (!p)
@@ -190,6 +190,7 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 		if (!found && bucket->tag[i] == hash &&
 		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_reply(&bucket->flows[i], &p->flow.key)) {
+			before = bucket->flows[i].entry.flags;
 			if (refused) {
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
 			} else if (answer) {
@@ -209,6 +210,9 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	p->flow.entry.new_source = forward.destination;
 	p->flow.entry.new_destination = forward.source;
 	entry_set_ports(&p->flow.entry, swap_ports(flow_ports(&forward)));
+	if ((before ^ p->flow.entry.flags) & SL_FLOW_RESET)
+		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW,
+			 refused ? -1 : 1);
 	p->flow.entry.flags &= ~SL_FLOW_FORWARD;
 	if (answer && p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&forward.source, forward.source_port, forward.protocol);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Choosing a backend for a new flow: who may ask, session affinity, else a random slot. Knows
- * neither packets nor sockets.
+ * Choosing a backend for a new flow: who may ask, session affinity, else the service's algorithm.
+ * Knows neither packets nor sockets.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/load.h"
 #include "core/tick.h"
+#include "maps/maglev.h"
 
 /*
  * Tries to find another backend than the one that did not answer, or past rows just replaced: as
@@ -113,49 +115,73 @@ static __noinline __u32 affinity_bind(const struct service *service, const struc
 	return found == before ? backend_id : (__u32)found;
 }
 
-/*
- * A usable backend of @slots at random, not @avoid if there is another. A slot may be read while
- * its service's row is being replaced: what it names is checked.
- * Return: its row and *id; NULL: the slots name no usable backend.
- */
-static __always_inline struct backend *select_random(const struct slot_range *slots, __u32 avoid,
-						     __u32 *id)
+/* Return: the id of the usable backend that slot @index names; 0: it names none. */
+static __always_inline __u32 select_slot(__u32 index)
 {
-	struct backend *chosen = NULL;
+	struct slot *slot = bpf_map_lookup_elem(&sl_slots, &index);
+	struct backend *backend;
+	__u32 id;
+
+	if (!slot)
+		return 0;
+	id = slot->backend_id;
+	backend = bpf_map_lookup_elem(&sl_backends, &id);
+	return backend && backend->flags & SL_BACKEND_USABLE ? id : 0;
+}
+
+/*
+ * A usable backend of the @count slots from @offset on by @algorithm, not @avoid if there is
+ * another. @point: where Maglev begins; else each try is at random. A slot may be read while its
+ * service's row is being replaced: what it names is checked. Return: its id; 0: the slots name no
+ * usable backend. Global, so that the verifier looks at it once.
+ *
+ * Weights, slow start and suspicion are to come in here: as the share of slots that a backend has,
+ * as a factor of its load, and as one more reason to try again.
+ */
+__noinline __u32 select_by(__u32 algorithm, __u32 offset, __u32 count, __u32 point, __u32 avoid)
+{
+	bool by_load = algorithm == SL_ALGORITHM_LEAST_CONNECTION;
+	bool by_point = algorithm == SL_ALGORITHM_MAGLEV || algorithm == SL_ALGORITHM_MAGLEV_SOURCE;
+	__u32 chosen = 0;
 
 	for (int i = 0; i < SELECT_TRIES; i++) {
-		__u32 index = slots->offset + ((__u64)bpf_get_prandom_u32() * slots->count >> 32);
-		struct slot *slot = bpf_map_lookup_elem(&sl_slots, &index);
-		struct backend *backend;
-		__u32 backend_id;
+		__u32 id;
 
-		if (!slot)
-			return NULL;
-		backend_id = slot->backend_id;
-		backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
-		if (!backend || !(backend->flags & SL_BACKEND_USABLE))
+		if (!by_point)
+			point = bpf_get_prandom_u32();
+		else if (i)
+			point = maglev_next_point(point);
+		id = select_slot(offset + maglev_slot(point, count));
+		if (!id)
 			continue;
-		chosen = backend;
-		*id = backend_id;
-		if (backend_id != avoid || slots->count == 1)
-			break;
+		if (!chosen || chosen == avoid) {
+			chosen = id;
+			if (count == 1 || (id != avoid && !by_load))
+				break;
+			continue;
+		}
+		/* The second of two, whose loads decide. */
+		if (id == chosen || id == avoid)
+			continue;
+		if (load_of(id) < load_of(chosen))
+			chosen = id;
+		break;
 	}
 	return chosen;
 }
 
 /*
  * The backend for a new flow to @service, not @avoid if there is another. @client: asked whether it
- * may come in; @bound: as whom it is bound by affinity, mostly the same.
- * Return: its row and *id; NULL: none, for *reason.
+ * may come in; @bound: as whom it is bound by affinity, mostly the same; @point: of the flow, for
+ * Maglev. Return: its row and *id; NULL: none, for *reason.
  */
 static __always_inline struct backend *
 select_backend(const struct service *service, const struct addr *client, const struct addr *bound,
-	       __u32 family, bool external, __u32 avoid, __u32 *id, __u32 *reason)
+	       __u32 family, bool external, __u32 point, __u32 avoid, __u32 *id, __u32 *reason)
 {
 	bool local_only =
 		service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
 	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
-	struct backend *backend = NULL;
 
 	if (!select_source_allowed(service, client, family)) {
 		*reason = SL_REASON_SOURCE_DENIED;
@@ -172,9 +198,7 @@ select_backend(const struct service *service, const struct addr *client, const s
 	 */
 	if (service->flags & SL_SERVICE_AFFINITY)
 		*id = affinity_find(service, bound, local_only);
-	if (*id)
-		backend = bpf_map_lookup_elem(&sl_backends, id);
-	else
-		backend = select_random(&slots, avoid, id);
-	return backend;
+	if (!*id)
+		*id = select_by(service->algorithm, slots.offset, slots.count, point, avoid);
+	return *id ? bpf_map_lookup_elem(&sl_backends, id) : NULL;
 }

@@ -108,6 +108,7 @@ static __noinline int socket_choose(struct socket_target *target, struct socket_
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 	struct service *service;
 	struct backend *backend;
+	__u32 point;
 	struct addr node;
 	bool leave;
 
@@ -130,11 +131,16 @@ static __noinline int socket_choose(struct socket_target *target, struct socket_
 	if (!service)
 		return leave ? 0 : socket_unknown(target);
 	/* Which address the pod would have as a client is known of its packets only. */
-	if (target->pod && service->flags & (SL_SERVICE_RANGES_V4 | SL_SERVICE_RANGES_V6))
+	if (target->pod && (service->flags & (SL_SERVICE_RANGES_V4 | SL_SERVICE_RANGES_V6) ||
+			    service->algorithm == SL_ALGORITHM_MAGLEV_SOURCE))
 		return 0;
 	target->frontend = service->kind;
+	/* Its port is not known yet either: where a flow's hash is asked for, chance is as even. */
+	point = service->algorithm == SL_ALGORITHM_MAGLEV_SOURCE ? maglev_source_point(&node)
+								 : bpf_get_prandom_u32();
 	/* Source ranges: the node's own traffic passes if the node's address is in range. */
-	backend = select_backend(service, &node, &bound, target->family, false, 0, &id, &reason);
+	backend = select_backend(service, &node, &bound, target->family, false, point, 0, &id,
+				 &reason);
 	if (!backend)
 		return socket_refuse(target, service->id, reason);
 	target->service_id = service->id;

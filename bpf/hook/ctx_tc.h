@@ -124,6 +124,12 @@ static __always_inline int ctx_bounce(sl_ctx *ctx)
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
+/* Makes the packet, which is on its way out, one that the interface has received. */
+static __always_inline int ctx_take_in(sl_ctx *ctx)
+{
+	return bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
+}
+
 static __always_inline int ctx_resize(sl_ctx *ctx, __u32 length)
 {
 	return bpf_skb_change_tail(ctx, length, 0);

@@ -18,8 +18,9 @@
 enum packet_class {
 	PACKET_OTHER,	   /* nothing that a service could be meant by */
 	PACKET_IP,	   /* IP, but of no transport that services have */
-	PACKET_FLOW,	   /* TCP or UDP */
+	PACKET_FLOW,	   /* TCP, UDP or SCTP */
 	PACKET_ICMP_ERROR, /* an ICMP error: the flow is that of the packet inside */
+	PACKET_ICMP_ECHO,  /* an ICMP echo request, whole */
 	PACKET_SHORT,	   /* headers are not in the linear part, or not there at all */
 	PACKET_FRAGMENT,   /* a later fragment whose first was not seen: ports unknown */
 };
@@ -60,14 +61,16 @@ struct packet {
 	struct opening_flow flow; /* .key: as on the wire; .entry: what becomes of it */
 	__u32 l3;		  /* offsets from the frame's start */
 	__u32 l4;
-	__u8 family; /* enum sl_family */
-	__u8 tcp_flags;
-	__u8 flags; /* enum packet_flag */
-	__u8 hook;  /* enum sl_hook */
+	__u8 family;	/* enum sl_family */
+	__u8 tcp_flags; /* of SCTP, what its first chunk is like */
+	__u8 flags;	/* enum packet_flag */
+	__u8 hook;	/* enum sl_hook */
 	__u32 reason;
 	__u32 frontend;	    /* enum sl_frontend_kind */
 	__be32 fragment_id; /* with PACKET_FIRST_FRAGMENT or PACKET_LATER_FRAGMENT */
-	__u32 sequence;	    /* TCP, host order; read only where a flow is being opened */
+	/* TCP, host order; read only where a flow is being opened. Of SCTP: the tag that answers to
+	 * this packet will carry, less one, and the tag that it carries. */
+	__u32 sequence;
 	__u32 acknowledgment;
 	__u32 pad;
 };
@@ -162,6 +165,7 @@ static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct 
 
 #include "packet/l3_v4.h"
 #include "packet/l3_v6.h"
+#include "packet/sctp.h"
 
 /*
  * The ports of a fragmented datagram: noted when its first fragment is translated, so that traffic
@@ -221,6 +225,15 @@ static __always_inline enum packet_class packet_parse_l4(sl_ctx *ctx, struct pac
 		flow_set_ports(&p->flow.key, *(__u32 *)udp, protocol);
 		return PACKET_FLOW;
 	}
+	if (protocol == IPPROTO_SCTP) {
+		struct sctp_start *sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
+
+		if (!sctp)
+			return PACKET_SHORT;
+		flow_set_ports(&p->flow.key, *(__u32 *)sctp, protocol);
+		p->tcp_flags = sctp_tcp_flags(sctp->chunk.type);
+		return PACKET_FLOW;
+	}
 	return PACKET_IP;
 }
 
@@ -234,7 +247,7 @@ static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct pac
 
 	if (p->flags & PACKET_LATER_FRAGMENT) {
 		flow_set_ports(&p->flow.key, 0, protocol);
-		if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP)
 			return PACKET_IP;
 		return packet_find_fragment(p) ? PACKET_FRAGMENT : PACKET_FLOW;
 	}
@@ -245,8 +258,10 @@ static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct pac
 	type = ctx_header(ctx, p->l4, sizeof(struct icmp_header));
 	if (!type)
 		return PACKET_SHORT;
-	return (v4 ? l3_v4_icmp_is_error(*type) : l3_v6_icmp_is_error(*type)) ? PACKET_ICMP_ERROR
-									      : PACKET_IP;
+	if (v4 ? l3_v4_icmp_is_error(*type) : l3_v6_icmp_is_error(*type))
+		return PACKET_ICMP_ERROR;
+	return *type == (v4 ? ICMP_ECHO_REQUEST : ICMPV6_ECHO_REQUEST) ? PACKET_ICMP_ECHO
+								       : PACKET_IP;
 }
 
 /* Parses any frame: tags, options, extension headers, fragments (of which the later read sl_frags).
@@ -332,6 +347,8 @@ static __always_inline __u32 packet_l4_header_length(sl_ctx *ctx, const struct p
 
 	if (p->flow.key.protocol == IPPROTO_UDP)
 		return sizeof(struct udphdr);
+	if (p->flow.key.protocol == IPPROTO_SCTP)
+		return sizeof(struct sctp_header);
 	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
 	return tcp ? tcp->doff * 4 : sizeof(*tcp);
 }
@@ -368,15 +385,65 @@ static __always_inline int packet_checksum_addresses(sl_ctx *ctx, const struct p
 /* Reads the TCP numbers that decisions about flows being opened look at. */
 static __always_inline void packet_read_numbers(sl_ctx *ctx, struct packet *p)
 {
+	sctp_initiate_tag *tag;
+	struct sctp_start *sctp;
 	struct tcphdr *tcp;
 
-	if (p->flow.key.protocol != IPPROTO_TCP || p->flags & PACKET_LATER_FRAGMENT)
+	if (p->flow.key.protocol == IPPROTO_UDP || p->flags & PACKET_LATER_FRAGMENT)
 		return;
+	if (p->flow.key.protocol == IPPROTO_SCTP) {
+		sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
+		if (sctp)
+			p->acknowledgment = bpf_ntohl(sctp->header.tag);
+		tag = ctx_header(ctx, p->l4 + sizeof(*sctp), sizeof(*tag));
+		if (tag)
+			p->sequence = bpf_ntohl(*tag) - 1;
+		return;
+	}
 	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));
 	if (!tcp)
 		return;
 	p->sequence = bpf_ntohl(tcp->seq);
 	p->acknowledgment = bpf_ntohl(tcp->ack_seq);
+}
+
+/* The length of the packet from its transport header on; 0: not known. */
+static __always_inline __u32 packet_l4_length(sl_ctx *ctx, const struct packet *p)
+{
+	__u32 length =
+		p->family == SL_FAMILY_V4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
+	__u32 header = p->l4 - p->l3;
+
+	return length > header ? length - header : 0;
+}
+
+/*
+ * Gives an SCTP packet the ports of @entry. Addresses are not in its checksum, and a packet that a
+ * socket of this machine has left for the device to finish has none yet. Return: 0, or -1: it is
+ * the first of several fragments, whose CRC depends on how long all of them are.
+ */
+static __noinline int packet_rewrite_sctp(sl_ctx *ctx, struct packet *p,
+					  const struct flow_entry *entry)
+{
+	__u32 old_ports = flow_ports(&p->flow.key);
+	__u32 new_ports = entry_ports(entry);
+	__u32 length = packet_l4_length(ctx, p), diff;
+	struct sctp_header *sctp;
+	__u64 unused;
+
+	if (old_ports != new_ports && !(p->flags & PACKET_LATER_FRAGMENT)) {
+		if (p->flags & PACKET_FIRST_FRAGMENT || !length)
+			return -1;
+		diff = sctp_crc_diff(old_ports ^ new_ports, length);
+		sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
+		if (!sctp)
+			return -1;
+		*(__u32 *)sctp = new_ports;
+		if (sctp->checksum)
+			sctp->checksum ^= diff;
+	}
+	return packet_set_addresses(ctx, p, p->l3, &entry->new_source, &entry->new_destination,
+				    &unused);
 }
 
 /*
@@ -393,6 +460,8 @@ static __always_inline int packet_rewrite(sl_ctx *ctx, struct packet *p,
 
 	if (p->flags & PACKET_FIRST_FRAGMENT)
 		packet_note_fragment(p);
+	if (p->flow.key.protocol == IPPROTO_SCTP)
+		return packet_rewrite_sctp(ctx, p, entry);
 	if (old_ports != new_ports && !(p->flags & PACKET_LATER_FRAGMENT)) {
 		__u32 *ports = ctx_header(ctx, p->l4, sizeof(*ports));
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Answers to packets that cannot be forwarded, made in place of the packet and sent back out of the
- * interface it came from: TCP RST (RFC 9293 3.10.7.1), ICMP (RFC 792) and ICMPv6 (RFC 4443) errors.
+ * interface it came from: TCP RST (RFC 9293 3.10.7.1), SCTP ABORT (RFC 9260 8.4), ICMP (RFC 792)
+ * and ICMPv6 (RFC 4443) errors.
  */
 #pragma once
 
@@ -104,6 +105,44 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 		return -1;
 	return v4 ? l3_v4_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL)
 		  : l3_v6_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL);
+}
+
+/*
+ * Turns the packet into what a host says to an association that it does not know (RFC 9260 8.4).
+ * Return: 0, or -1: also of a SHUTDOWN COMPLETE, which nothing answers. (ABORTs do not come here.)
+ */
+static __noinline int reject_abort(sl_ctx *ctx, struct packet *p)
+{
+	__u32 length = p->l4 - p->l3 + sizeof(struct sctp_start);
+	bool v4 = p->family == SL_FAMILY_V4;
+	struct sctp_start *in, abort = {};
+	sctp_initiate_tag *tag;
+
+	in = ctx_header(ctx, p->l4, sizeof(*in));
+	if (!in || !reject_may_answer(p) || in->chunk.type == SCTP_SHUTDOWN_COMPLETE)
+		return -1;
+	abort.header.source = in->header.destination;
+	abort.header.destination = in->header.source;
+	abort.header.tag = in->header.tag;
+	abort.chunk.type =
+		in->chunk.type == SCTP_SHUTDOWN_ACK ? SCTP_SHUTDOWN_COMPLETE : SCTP_ABORT;
+	abort.chunk.flags = SCTP_TAG_REFLECTED;
+	abort.chunk.length = bpf_htons(sizeof(abort.chunk));
+	if (in->chunk.type == SCTP_INIT) {
+		tag = ctx_header(ctx, p->l4 + sizeof(*in), sizeof(*tag));
+		if (!tag)
+			return -1;
+		abort.header.tag = *tag;
+		abort.chunk.flags = 0;
+	}
+	/* A device that is to finish the packet finishes the answer too. */
+	if (in->header.checksum)
+		abort.header.checksum = sctp_crc((__u32 *)&abort, sizeof(abort) / 4);
+	if (reject_swap_macs(ctx) || ctx_resize(ctx, p->l4 + sizeof(abort)) ||
+	    ctx_store(ctx, p->l4, &abort, sizeof(abort)))
+		return -1;
+	return v4 ? l3_v4_turn(ctx, p->l3, length, PACKET_TTL)
+		  : l3_v6_turn(ctx, p->l3, length, PACKET_TTL);
 }
 
 /*

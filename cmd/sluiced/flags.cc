@@ -80,6 +80,9 @@ void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
                  "are no service's are dropped");
   app.add_flag("--allow-external-cluster-ip", options.allow_external_cluster_ip,
                "Serve ClusterIPs to the network too");
+  app.add_flag("--service-echo,!--no-service-echo", options.service_echo,
+               "Answer ICMP echoes to ClusterIPs and load balancers' addresses")
+      ->capture_default_str();
   app.add_flag("--force-node-ports", options.force_node_ports,
                "Let NodePorts hide the node's own listeners on 22, 2379, 2380, 6443 and 10250");
   app.add_option("--snat-ports", texts.snat_ports,

@@ -149,7 +149,8 @@ absl::Status Agent::CreateParts() {
   setup.source_generation = [this] { return source_->Generation(); };
   setup.on_change = [this] { OnRound(); };
   ReconcilerOptions reconciler;
-  reconciler.allow_external_cluster_ip = options_.allow_external_cluster_ip;
+  reconciler.rows = {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
+                     .service_echo = options_.service_echo};
   reconciler_ = std::make_unique<Reconciler>(std::move(setup), clock_, reconciler);
   observer_ = std::make_unique<ChangeObserver>(*reconciler_, clock_);
   wake_.SetRun([this] {
@@ -163,6 +164,7 @@ absl::Status Agent::CreateParts() {
       std::make_unique<BpfFlowCursor>(std::move(flows)),
       ConntrackSweep::Tables{maps.flows(), maps.backends(), maps.service_names()}, clock_,
       options_.timeouts);
+  load_count_ = std::make_unique<LoadCount>(maps.loads(), maps.opening(), clock_);
   return absl::OkStatus();
 }
 
@@ -323,6 +325,7 @@ NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
   NodeConfig config;
   config.node_name = options_.node_name;
   config.node_port_addresses = node_->addresses().node_ports;
+  config.machine_addresses = node_->addresses().local;
   if (!options_.force_node_ports) config.refused_node_ports = RefusedNodePorts(listeners_);
   return config;
 }
@@ -463,9 +466,15 @@ void Agent::OnCheckTimer() {
 
 void Agent::SweepStep() {
   const std::uint64_t begin_ns = clock_.MonotonicNs();
-  const absl::StatusOr<bool> ended = sweep_->Step();
+  if (!sweep_running_) load_count_->Begin(reconciler_->CountedBackends());
+  absl::StatusOr<bool> ended = sweep_->Step();
+  if (ended.ok() && *ended) {
+    const absl::Status counted = load_count_->Finish(sweep_->counts().connections);
+    if (!counted.ok()) ended = Annotate(counted, "count of connections");
+  }
+  sweep_running_ = ended.ok() && !*ended;
   sweep_time_ += absl::Nanoseconds(static_cast<std::int64_t>(clock_.MonotonicNs() - begin_ns));
-  if (!ended.ok() || *ended) {
+  if (!sweep_running_) {
     if (ended.ok()) proxy_metrics_.sweep.Observe(absl::ToDoubleSeconds(sweep_time_));
     sweep_time_ = absl::ZeroDuration();
   }
@@ -473,9 +482,8 @@ void Agent::SweepStep() {
     notice_(Severity::kError, absl::StrCat("sweep of flows: ", ended.status().message()));
   }
   sweep_status_ = ended.status();
-  const bool more = ended.ok() && !*ended;
-  sweep_timer_ =
-      loop_.RunAfter(more ? absl::ZeroDuration() : kSweepInterval, [this] { SweepStep(); });
+  sweep_timer_ = loop_.RunAfter(sweep_running_ ? absl::ZeroDuration() : kSweepInterval,
+                                [this] { SweepStep(); });
 }
 
 }  // namespace sluice

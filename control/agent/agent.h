@@ -33,6 +33,7 @@
 #include "control/base/event_loop.h"
 #include "control/datapath/listeners.h"
 #include "control/gc/conntrack_sweep.h"
+#include "control/gc/load_count.h"
 #include "control/health/health_server.h"
 #include "control/kubernetes/api_client.h"
 #include "control/kubernetes/http_client.h"
@@ -120,6 +121,8 @@ class Agent final : public AgentView {
   std::unique_ptr<ChangeObserver> observer_;  // between source and reconciler
   std::unique_ptr<EventSink> events_;         // null: nobody to tell
   std::unique_ptr<ConntrackSweep> sweep_;
+  std::unique_ptr<LoadCount> load_count_;
+  bool sweep_running_ = false;
   absl::Status sweep_status_;
   std::unique_ptr<SocketSweep> socket_sweep_;
   std::uint64_t backends_retired_ = 0;  // when sockets were looked at for that

@@ -38,6 +38,7 @@ struct AgentOptions {
   NodePortFlag node_port_addresses;
   std::vector<IpPrefix> service_cidrs;
   bool allow_external_cluster_ip = false;
+  bool service_echo = true;  // ICMP echoes to services' addresses are answered
   bool force_node_ports = false;
   std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
   PortRange snat_ports = {20000, 29999};

@@ -8,16 +8,17 @@
 namespace sluice {
 
 MapTables MapTables::Of(const MapSet& maps) {
-  return {&maps.services(), &maps.service_stats(), &maps.service_names(),    &maps.source_ranges(),
-          &maps.backends(), &maps.backend_stats(), &maps.connection_stats(), &maps.affinity(),
-          &maps.slots(),    &maps.filter()};
+  return {&maps.services(),         &maps.service_stats(), &maps.service_names(),
+          &maps.source_ranges(),    &maps.backends(),      &maps.backend_stats(),
+          &maps.connection_stats(), &maps.affinity(),      &maps.slots(),
+          &maps.filter(),           &maps.loads()};
 }
 
 MapLimits MapTables::Limits() const {
   return {services->max_entries(),
           std::min(service_names->max_entries(), service_stats->max_entries()),
           source_ranges->max_entries(), slots->size(),
-          std::min(backends->max_entries(), backend_stats->max_entries())};
+          std::min({backends->max_entries(), backend_stats->max_entries(), loads->size()})};
 }
 
 absl::StatusOr<MapRows> ReadMaps(const MapTables& tables) {

@@ -24,6 +24,7 @@ struct MapTables {
   Table<abi::affinity_key, abi::affinity>* affinity = nullptr;
   SlotArray* slots = nullptr;
   FilterArray* filter = nullptr;
+  LoadArray* loads = nullptr;
 
   static MapTables Of(const MapSet& maps);
   MapLimits Limits() const;

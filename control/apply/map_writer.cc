@@ -61,6 +61,7 @@ BatchResult MapWriter::Step(const ZeroServiceStats& step) {
 BatchResult MapWriter::Step(const ZeroBackendStats& step) {
   const absl::Status forgotten = ForgetConnections(step.ids, kBackendId);
   if (!forgotten.ok()) return {forgotten, 0};
+  for (std::uint32_t id : step.ids) tables_.loads->Clear(id);
   return Zero(*tables_.backend_stats, step.ids);
 }
 

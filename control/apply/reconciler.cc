@@ -22,6 +22,16 @@ std::uint64_t Ns(absl::Duration duration) {
   return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration));
 }
 
+// Those that do not parse are no machine's.
+void AddNodeAddresses(const ClusterState& cluster, std::set<IpAddress>& addresses) {
+  cluster.ForEachNode([&](const model::Node& node) {
+    for (const model::NodeAddress& address : node.status().addresses()) {
+      const absl::StatusOr<IpAddress> parsed = IpAddress::Parse(address.address());
+      if (parsed.ok()) addresses.insert(*parsed);
+    }
+  });
+}
+
 NodeConfig AskNodeConfig(const Reconciler::NodeConfigSource& source, const ClusterState& cluster) {
   const model::Node* node = cluster.own_node();
   NodeConfig config = source(node);
@@ -30,6 +40,7 @@ NodeConfig AskNodeConfig(const Reconciler::NodeConfigSource& source, const Clust
     const auto zone = node->metadata().labels().find(kZoneLabel);
     if (zone != node->metadata().labels().end()) config.zone = zone->second;
   }
+  AddNodeAddresses(cluster, config.machine_addresses);
   return config;
 }
 
@@ -161,6 +172,10 @@ void Reconciler::TakeChanges() {
     tracker_.SetNode(AskNodeConfig(setup_.node_config, cluster_));
     tracker_.UpdateAll(cluster_, changed);
   } else {
+    if (changes.machines) {
+      NodeConfig config = AskNodeConfig(setup_.node_config, cluster_);
+      tracker_.SetMachineAddresses(std::move(config.machine_addresses), cluster_, changed);
+    }
     for (const ObjectName& service : changes.services) tracker_.Update(service, cluster_, changed);
   }
   dirty_.merge(changed);
@@ -216,9 +231,7 @@ void Reconciler::PlanAndWrite(const std::vector<ServicePortName>& names, bool mo
   }
   PlannedUpdate update =
       PlanUpdate(*state_, changes,
-                 {.allow_external_cluster_ip = options_.allow_external_cluster_ip,
-                  .now_ns = last_round_ns_,
-                  .more_follows = more_follows});
+                 {.rows = options_.rows, .now_ns = last_round_ns_, .more_follows = more_follows});
   WriteResult result = writer_.Write(update.plan, *state_);
   ++round.plans;
   round.rows += result.rows;
@@ -307,6 +320,16 @@ std::uint64_t Reconciler::applied_generation() const {
 
 std::uint64_t Reconciler::handled_generation() const {
   return GenerationOf(HasChanges(), handled_generation_);
+}
+
+std::vector<std::uint32_t> Reconciler::CountedBackends() const {
+  std::vector<std::uint32_t> counted;
+  for (const auto& [name, service] : tracker_.services()) {
+    if (service.algorithm != abi::SL_ALGORITHM_LEAST_CONNECTION) continue;
+    const std::vector<std::uint32_t>& ids = state_->BackendsOf(state_->ServiceId(name));
+    counted.insert(counted.end(), ids.begin(), ids.end());
+  }
+  return counted;
 }
 
 bool Reconciler::HasEndpoint(const BackendAddress& address) const {

@@ -27,7 +27,7 @@
 namespace sluice {
 
 struct ReconcilerOptions {
-  bool allow_external_cluster_ip = false;
+  RowOptions rows = {};
   // The first change is followed at once, others that come within this time of it together.
   absl::Duration min_interval = absl::Milliseconds(10);
   // Between tries after a failure: doubled with each, from the first to the last.
@@ -124,6 +124,8 @@ class Reconciler final : public ClusterSink {
   const std::map<ServicePortName, DesiredService>& services() const { return tracker_.services(); }
   // The id in the maps; 0: none yet.
   std::uint32_t ServiceId(const ServicePortName& name) const { return state_->ServiceId(name); }
+  // The backends whose live connections are counted (sl_loads). Cost: linear in the services.
+  std::vector<std::uint32_t> CountedBackends() const;
   // Whether some service has such an endpoint, by the maps.
   bool HasEndpoint(const BackendAddress& address) const;
   std::size_t slices_without_service() const { return tracker_.slices_without_service(); }

@@ -43,6 +43,7 @@ std::string_view FrontendKindName(std::uint32_t kind) {
     case abi::SL_FRONTEND_LOAD_BALANCER:
       return "LoadBalancer";
     case abi::SL_FRONTEND_ADDRESS:
+    case abi::SL_FRONTEND_EXTERNAL_ADDRESS:
       return "Address";
     default:
       return kUnknown;
@@ -62,6 +63,28 @@ std::string_view VerdictName(std::uint32_t verdict) {
     default:
       return kUnknown;
   }
+}
+
+std::string_view AlgorithmName(std::uint32_t algorithm) {
+  switch (algorithm) {
+    case abi::SL_ALGORITHM_RANDOM:
+      return "random";
+    case abi::SL_ALGORITHM_MAGLEV:
+    case abi::SL_ALGORITHM_MAGLEV_SOURCE:
+      return "maglev";
+    case abi::SL_ALGORITHM_LEAST_CONNECTION:
+      return "least-connection";
+    default:
+      return kUnknown;
+  }
+}
+
+std::optional<abi::sl_algorithm> AlgorithmNumber(std::string_view name) {
+  for (abi::sl_algorithm algorithm :
+       {abi::SL_ALGORITHM_RANDOM, abi::SL_ALGORITHM_MAGLEV, abi::SL_ALGORITHM_LEAST_CONNECTION}) {
+    if (name == AlgorithmName(algorithm)) return algorithm;
+  }
+  return std::nullopt;
 }
 
 std::string_view HookName(std::uint32_t hook) {

@@ -8,12 +8,18 @@
 #include <string>
 #include <string_view>
 
+#include "maps/service.h"
+
 namespace sluice {
 
 // enum sl_reason: "no_backend", ...; "unknown" for a number that this build does not know.
 std::string_view ReasonName(std::uint32_t reason);
 // enum sl_frontend_kind: "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer", "Address".
 std::string_view FrontendKindName(std::uint32_t kind);
+// enum sl_algorithm, as the annotation has it: "random", "maglev" (both kinds), "least-connection".
+std::string_view AlgorithmName(std::uint32_t algorithm);
+// The other way round: SL_ALGORITHM_MAGLEV for "maglev". Empty: no such name.
+std::optional<abi::sl_algorithm> AlgorithmNumber(std::string_view name);
 // enum sl_verdict: "none", "forward", "drop", "reject".
 std::string_view VerdictName(std::uint32_t verdict);
 // enum sl_hook: "from_pod", "to_pod", "from_net", "to_net".

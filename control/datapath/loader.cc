@@ -55,7 +55,9 @@ const std::vector<SizedMaps>& Sized() {
   static const std::vector<SizedMaps>* const kSized = new std::vector<SizedMaps>{
       {"--max-frontends", &MapSizes::frontends, {names::kServices}},
       {"--max-services", &MapSizes::services, {names::kServiceStats, names::kServiceNames}},
-      {"--max-backends", &MapSizes::backends, {names::kBackends, names::kBackendStats}},
+      {"--max-backends",
+       &MapSizes::backends,
+       {names::kBackends, names::kBackendStats, names::kLoads}},
       {"--max-slots", &MapSizes::slots, {names::kSlots}},
       {"--max-flows", &MapSizes::flows, {names::kFlows}},
       {"--max-opening", &MapSizes::opening, {names::kOpening}},

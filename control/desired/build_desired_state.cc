@@ -8,6 +8,7 @@
 #include "control/desired/desired_tracker.h"
 #include "control/desired/endpoint_sets.h"
 #include "control/desired/service_frontends.h"
+#include "maps/config.h"
 
 namespace sluice {
 namespace {
@@ -18,6 +19,23 @@ bool ReadPolicy(const char* field, const std::string& policy, ProblemList& probl
     problems.Add(absl::StrCat(field, ": unknown value \"", policy, "\"; taken as Cluster"));
   }
   return false;
+}
+
+// Says of each port what all of them have.
+void SumUpSets(std::vector<DesiredService>& ports) {
+  std::array<bool, 2> in_cluster_set{}, in_local_set{};
+  for (const DesiredService& port : ports) {
+    for (const DesiredBackend& backend : port.backends) {
+      const std::size_t family =
+          backend.address.address.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6;
+      in_cluster_set[family] |= backend.in_cluster_set;
+      in_local_set[family] |= backend.in_local_set;
+    }
+  }
+  for (DesiredService& port : ports) {
+    port.some_in_cluster_set = in_cluster_set;
+    port.some_in_local_set = in_local_set;
+  }
 }
 
 }  // namespace
@@ -58,6 +76,7 @@ BuiltService BuildService(const model::Service& service,
   ServiceAddresses addresses = ReadAddresses(service, problems);
   const std::vector<IpPrefix> source_ranges = ReadSourceRanges(service, addresses, problems);
   const std::uint32_t affinity_s = ReadAffinity(service, problems);
+  const abi::sl_algorithm algorithm = ReadAlgorithm(service, problems);
   const bool internal_local =
       ReadPolicy("internalTrafficPolicy", service.spec().internal_traffic_policy(), problems);
   const bool external_local =
@@ -72,9 +91,11 @@ BuiltService BuildService(const model::Service& service,
     desired.internal_local = internal_local;
     desired.external_local = external_local;
     desired.affinity_s = affinity_s;
+    desired.algorithm = algorithm;
     desired.source_ranges = source_ranges;
     built.ports.push_back(std::move(desired));
   }
+  SumUpSets(built.ports);
   return built;
 }
 

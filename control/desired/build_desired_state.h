@@ -23,6 +23,9 @@ struct NodeConfig {
   std::string zone;       // label topology.kubernetes.io/zone of the Node; empty: none
   // Where node ports are reached: already chosen by --nodeport-addresses. Loopback is ignored.
   std::vector<IpAddress> node_port_addresses;
+  // Addresses of machines: of all Nodes, and whatever interfaces of this one hold. A load balancer
+  // that reports such an address has only its ports there; the others are the machine's.
+  std::set<IpAddress> machine_addresses;
   // {IPPROTO_*, port}: node ports that would hide something the node needs (a listener on 22, say).
   std::set<std::pair<std::uint32_t, std::uint16_t>> refused_node_ports;
   // Services labelled for another proxy are skipped unless the label says this.

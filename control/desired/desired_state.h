@@ -3,6 +3,7 @@
 // the input of the planner. Values only; equal clusters give equal, identically ordered values.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -28,7 +29,7 @@ struct ServicePortName {
 struct Frontend {
   IpAddress address;
   std::uint16_t port = 0;
-  std::uint32_t protocol = 0;  // IPPROTO_*; 0 with port 0 for kind SL_FRONTEND_ADDRESS
+  std::uint32_t protocol = 0;  // IPPROTO_*; 0 with port 0 for those of frontend_is_address
   abi::sl_frontend_kind kind = abi::SL_FRONTEND_CLUSTER_IP;
 
   friend auto operator<=>(const Frontend&, const Frontend&) = default;
@@ -69,7 +70,11 @@ struct DesiredService {
   bool internal_local = false;           // internalTrafficPolicy: Local (ClusterIP only)
   bool external_local = false;           // externalTrafficPolicy: Local
   std::uint32_t affinity_s = 0;          // 0: none
-  std::vector<IpPrefix> source_ranges;   // empty: everyone; guards EXTERNAL_IP and LOAD_BALANCER
+  abi::sl_algorithm algorithm = abi::SL_ALGORITHM_RANDOM;
+  std::vector<IpPrefix> source_ranges;  // empty: everyone; guards EXTERNAL_IP and LOAD_BALANCER
+  // Of the whole Service, by enum sl_family: whether some port has endpoints in the set.
+  std::array<bool, 2> some_in_cluster_set{};
+  std::array<bool, 2> some_in_local_set{};
 
   friend auto operator<=>(const DesiredService&, const DesiredService&) = default;
 };

@@ -2,6 +2,7 @@
 #include "control/desired/desired_tracker.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,7 +66,8 @@ void DesiredTracker::TakeOver(const ObjectName& service, std::vector<DesiredServ
   std::set<ServicePortName> names;
   for (DesiredService& port : ports) {
     const ServicePortName name = port.name;
-    claims_.Set(name, age, std::exchange(port.frontends, {}), touched);
+    const bool answers = port.some_in_cluster_set[0] || port.some_in_cluster_set[1];
+    claims_.Set(name, age, answers, std::exchange(port.frontends, {}), touched);
     const auto [it, is_new] = services_.try_emplace(name);
     port.frontends = it->second.frontends;  // as won so far; settled below
     if (is_new || it->second != port) {
@@ -102,6 +104,25 @@ void DesiredTracker::UpdateAll(const ClusterState& cluster, std::set<ServicePort
     if (!name.name.empty()) names.insert(std::move(name));
   });
   for (const ObjectName& name : names) Update(name, cluster, changed);
+}
+
+void DesiredTracker::SetMachineAddresses(std::set<IpAddress> addresses, const ClusterState& cluster,
+                                         std::set<ServicePortName>& changed) {
+  std::vector<IpAddress> difference;
+  std::set_symmetric_difference(addresses.begin(), addresses.end(), node_.machine_addresses.begin(),
+                                node_.machine_addresses.end(), std::back_inserter(difference));
+  if (difference.empty()) return;
+  node_.machine_addresses = std::move(addresses);
+  std::set<ObjectName> concerned;
+  for (const auto& [name, service] : services_) {
+    for (const Frontend& frontend : service.frontends) {
+      if (frontend.kind == abi::SL_FRONTEND_LOAD_BALANCER &&
+          std::binary_search(difference.begin(), difference.end(), frontend.address)) {
+        concerned.insert({name.name_space, name.name});
+      }
+    }
+  }
+  for (const ObjectName& name : concerned) Update(name, cluster, changed);
 }
 
 void DesiredTracker::SetProblems(const ObjectName& service, std::vector<Problem> problems) {

@@ -29,6 +29,10 @@ class DesiredTracker {
   void Update(const ObjectName& service, const ClusterState& cluster,
               std::set<ServicePortName>& changed);
   void UpdateAll(const ClusterState& cluster, std::set<ServicePortName>& changed);
+  // NodeConfig::machine_addresses, of which other Nodes have most: only Services are computed anew
+  // that have a load balancer's address which has become a machine's or is none any more.
+  void SetMachineAddresses(std::set<IpAddress> addresses, const ClusterState& cluster,
+                           std::set<ServicePortName>& changed);
 
   const std::map<ServicePortName, DesiredService>& services() const { return services_; }
 

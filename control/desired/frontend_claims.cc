@@ -40,21 +40,28 @@ bool FrontendClaims::Precedes(const Claimant* a, const Claimant* b) {
   return std::tie(a->second.age, a->first) < std::tie(b->second.age, b->first);
 }
 
-void FrontendClaims::Set(const ServicePortName& name, const Age& age,
+bool FrontendClaims::PrecedesAtAddress(const Claimant* a, const Claimant* b) {
+  return a->second.answers == b->second.answers ? Precedes(a, b) : a->second.answers;
+}
+
+void FrontendClaims::Set(const ServicePortName& name, const Age& age, bool answers,
                          std::vector<Frontend> frontends, std::set<ServicePortName>& touched) {
   const auto [it, is_new] = entries_.try_emplace(name);
-  if (!is_new && it->second.age == age && it->second.frontends == frontends) return;
+  Entry entry{age, answers, std::move(frontends)};
+  if (!is_new && it->second == entry) return;
   Withdraw(*it, touched);
-  it->second = {age, std::move(frontends)};
+  it->second = std::move(entry);
   touched.insert(name);
   for (const Frontend& frontend : it->second.frontends) {
     const abi::service_key key = KeyOf(frontend);
     Claimants& claimants = claims_[key];
-    const auto place = std::lower_bound(claimants.begin(), claimants.end(), &*it, Precedes);
+    const bool is_address = abi::frontend_is_address(frontend.kind);
+    const auto place = std::lower_bound(claimants.begin(), claimants.end(), &*it,
+                                        is_address ? PrecedesAtAddress : Precedes);
     if (place == claimants.begin() && !claimants.empty()) touched.insert(claimants.front()->first);
     claimants.insert(place, &*it);
-    // The row of an address is shared and not fought for: whoever has it says the same.
-    if (claimants.size() > 1 && frontend.kind != abi::SL_FRONTEND_ADDRESS) contested_.insert(key);
+    // The row of an address is shared and not fought for.
+    if (claimants.size() > 1 && !is_address) contested_.insert(key);
   }
 }
 

@@ -34,9 +34,10 @@ class FrontendClaims {
   FrontendClaims& operator=(const FrontendClaims&) = delete;
 
   // `name` claims `frontends` and nothing else. Adds to `touched` whoever may have won or lost one
-  // by that, `name` included.
-  void Set(const ServicePortName& name, const Age& age, std::vector<Frontend> frontends,
-           std::set<ServicePortName>& touched);
+  // by that, `name` included. `answers`: an address that several Services share, as load balancers
+  // allow, is first that of one which has usable endpoints, for ICMP echoes.
+  void Set(const ServicePortName& name, const Age& age, bool answers,
+           std::vector<Frontend> frontends, std::set<ServicePortName>& touched);
   void Remove(const ServicePortName& name, std::set<ServicePortName>& touched);
 
   // What `name` claims and has, in the order claimed.
@@ -49,12 +50,16 @@ class FrontendClaims {
  private:
   struct Entry {
     Age age;
+    bool answers = false;
     std::vector<Frontend> frontends;
+
+    friend bool operator==(const Entry&, const Entry&) = default;
   };
   using Claimant = std::pair<const ServicePortName, Entry>;
   using Claimants = absl::InlinedVector<const Claimant*, 2>;  // nearly always one
 
   static bool Precedes(const Claimant* a, const Claimant* b);
+  static bool PrecedesAtAddress(const Claimant* a, const Claimant* b);
   void Withdraw(const Claimant& claimant, std::set<ServicePortName>& touched);
 
   std::map<ServicePortName, Entry> entries_;

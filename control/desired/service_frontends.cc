@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "control/base/names.h"
@@ -18,6 +19,10 @@ namespace {
 constexpr std::int32_t kMaxPort = 65535;
 constexpr std::uint32_t kDefaultAffinitySeconds = 10800;  // as the API server fills in
 constexpr std::uint32_t kMaxAffinitySeconds = 86400;
+constexpr char kAlgorithmAnnotation[] = "sluice.io/algorithm";
+constexpr char kHashAnnotation[] = "sluice.io/hash";
+constexpr char kHashSource[] = "source";    // by the client's address
+constexpr char kHashFlow[] = "5-tuple";     // by all that tells a flow from others, the default
 constexpr std::size_t kMaxNameLength = 63;  // abi::service_name; Kubernetes allows no more
 
 bool IsPort(std::int32_t port) { return port >= 1 && port <= kMaxPort; }
@@ -31,14 +36,9 @@ std::string PortText(const model::ServicePort& port) {
 std::uint32_t ReadProtocol(const model::ServicePort& port, ProblemList& problems) {
   if (port.protocol().empty() || port.protocol() == "TCP") return IPPROTO_TCP;
   if (port.protocol() == "UDP") return IPPROTO_UDP;
-  if (port.protocol() == "SCTP") {
-    problems.Add(absl::StrCat(PortText(port),
-                              ": SCTP is not supported by this version's datapath; the port is not "
-                              "served"));
-  } else {
-    problems.Add(absl::StrCat(PortText(port), ": unknown protocol \"", port.protocol(),
-                              "\"; the port is not served"));
-  }
+  if (port.protocol() == "SCTP") return IPPROTO_SCTP;
+  problems.Add(absl::StrCat(PortText(port), ": unknown protocol \"", port.protocol(),
+                            "\"; the port is not served"));
   return 0;
 }
 
@@ -179,6 +179,41 @@ std::uint32_t ReadAffinity(const model::Service& service, ProblemList& problems)
   return used;
 }
 
+abi::sl_algorithm ReadAlgorithm(const model::Service& service, ProblemList& problems) {
+  abi::sl_algorithm algorithm = abi::SL_ALGORITHM_RANDOM;
+  std::string hash;
+  // In the order of their names: a map of protobuf has none.
+  const std::map<std::string, std::string> annotations(service.metadata().annotations().begin(),
+                                                       service.metadata().annotations().end());
+  for (const auto& [key, value] : annotations) {
+    if (key == kAlgorithmAnnotation) {
+      if (const auto named = AlgorithmNumber(value); named.has_value()) {
+        algorithm = *named;
+      } else {
+        problems.Add(absl::StrCat("annotation ", key, ": unknown value \"", value,
+                                  "\", there are random, maglev and least-connection; taken as "
+                                  "random"));
+      }
+    } else if (key == kHashAnnotation) {
+      hash = value;
+    } else if (absl::StartsWith(key, kAnnotationPrefix)) {
+      problems.Add(absl::StrCat("annotation ", key, ": not known to this version; it is ignored"));
+    }
+  }
+  if (hash.empty()) return algorithm;
+  if (hash != kHashSource && hash != kHashFlow) {
+    problems.Add(absl::StrCat("annotation ", kHashAnnotation, ": unknown value \"", hash,
+                              "\", there are ", kHashSource, " and ", kHashFlow, "; taken as ",
+                              kHashFlow));
+  } else if (algorithm != abi::SL_ALGORITHM_MAGLEV) {
+    problems.Add(absl::StrCat("annotation ", kHashAnnotation, ": has no effect without ",
+                              kAlgorithmAnnotation, ": maglev"));
+  } else if (hash == kHashSource) {
+    return abi::SL_ALGORITHM_MAGLEV_SOURCE;
+  }
+  return algorithm;
+}
+
 std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& addresses,
                                   const NodeConfig& node, ProblemList& problems) {
   // By address, port and protocol: an address that is external and the load balancer's too is one
@@ -190,7 +225,6 @@ std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& 
   };
   for (const IpAddress& address : addresses.cluster) {
     add(address, port.port, abi::SL_FRONTEND_CLUSTER_IP);
-    // Only of ClusterIPs: an external address may be a machine's, whose other ports are its own.
     frontends.try_emplace({address, 0, 0}, Frontend{address, 0, 0, abi::SL_FRONTEND_ADDRESS});
   }
   for (const IpAddress& address : addresses.external) {
@@ -198,6 +232,9 @@ std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& 
   }
   for (const IpAddress& address : addresses.load_balancer) {
     add(address, port.port, abi::SL_FRONTEND_LOAD_BALANCER);
+    if (node.machine_addresses.contains(address)) continue;
+    frontends.try_emplace({address, 0, 0},
+                          Frontend{address, 0, 0, abi::SL_FRONTEND_EXTERNAL_ADDRESS});
   }
   if (port.node_port != 0 && node.refused_node_ports.contains({port.protocol, port.node_port})) {
     problems.Add(absl::StrCat("node port ", port.node_port, "/", ProtocolName(port.protocol),

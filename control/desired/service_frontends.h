@@ -14,7 +14,7 @@ namespace sluice {
 // One port of spec.ports that can be followed.
 struct PortSpec {
   std::string name;
-  std::uint32_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  std::uint32_t protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
   std::uint16_t port = 0;
   std::uint16_t node_port = 0;  // 0: none
 };
@@ -50,6 +50,8 @@ std::vector<IpPrefix> ReadSourceRanges(const model::Service& service, ServiceAdd
                                        ProblemList& problems);
 // Seconds; 0: no affinity.
 std::uint32_t ReadAffinity(const model::Service& service, ProblemList& problems);
+// Of the annotations kAlgorithmAnnotation and kHashAnnotation; others of ours are reported.
+abi::sl_algorithm ReadAlgorithm(const model::Service& service, ProblemList& problems);
 
 // All that `port` claims, sorted, unique by address, port and protocol.
 std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& addresses,

@@ -14,7 +14,8 @@ namespace sluice {
 namespace {
 
 FlowState StateOf(std::uint32_t protocol, std::uint8_t flags) {
-  if (protocol != IPPROTO_TCP) return FlowState::kUdp;
+  // Of SCTP the datapath tells as of TCP: an association is a connection.
+  if (protocol == IPPROTO_UDP) return FlowState::kUdp;
   if ((flags & abi::SL_FLOW_CLOSED) == abi::SL_FLOW_CLOSED) return FlowState::kTcpClosing;
   return (flags & abi::SL_FLOW_RESET) != 0 ? FlowState::kTcpReset : FlowState::kTcpEstablished;
 }

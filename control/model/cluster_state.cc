@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/hash/hash.h"
+#include "absl/strings/match.h"
 
 #include "control/model/stable_bytes.h"
 
@@ -17,11 +18,18 @@ ObjectName NameOf(const Object& object) {
   return {object.metadata().name_space(), object.metadata().name()};
 }
 
+// Copies of the manifest, times of changes: often longer than all the rest.
+void DropAnnotationsOfOthers(model::ObjectMeta& metadata) {
+  auto& annotations = *metadata.mutable_annotations();
+  for (auto annotation = annotations.begin(); annotation != annotations.end();) {
+    const bool kept = absl::StartsWith(annotation->first, kAnnotationPrefix);
+    annotation = kept ? std::next(annotation) : annotations.erase(annotation);
+  }
+}
+
 void Drop(model::ObjectMeta& metadata) {
   metadata.clear_resource_version();
   metadata.clear_uid();
-  // Copies of the manifest, times of changes: often longer than all the rest.
-  metadata.clear_annotations();
   auto& labels = *metadata.mutable_labels();
   for (auto label = labels.begin(); label != labels.end();) {
     const bool kept = label->first == kServiceNameLabel || label->first == kHeadlessLabel ||
@@ -46,6 +54,7 @@ void DropDefaults(model::Endpoint& endpoint) {
 void DropWhatSaysNothing(model::Service& service) {
   service.DiscardUnknownFields();
   Drop(*service.mutable_metadata());
+  DropAnnotationsOfOthers(*service.mutable_metadata());
   model::ServiceSpec& spec = *service.mutable_spec();
   spec.clear_selector();
   spec.clear_ip_families();
@@ -59,6 +68,7 @@ void DropWhatSaysNothing(model::Service& service) {
 void DropWhatSaysNothing(model::EndpointSlice& slice) {
   slice.DiscardUnknownFields();
   Drop(*slice.mutable_metadata());
+  slice.mutable_metadata()->clear_annotations();
   slice.mutable_metadata()->clear_creation_timestamp();
   for (model::Endpoint& endpoint : *slice.mutable_endpoints()) {
     endpoint.clear_zone();
@@ -157,10 +167,15 @@ void ClusterState::TouchService(const std::string& name_space, const std::string
 }
 
 void ClusterState::SetNode(model::Node node) {
+  const std::string name = node.metadata().name();
   node.DiscardUnknownFields();
   node.mutable_metadata()->clear_resource_version();
   node.mutable_metadata()->clear_annotations();
-  const std::string name = node.metadata().name();
+  if (name != own_node_) {  // of others nothing but their addresses bears on traffic
+    node.clear_metadata();
+    node.clear_spec();
+    node.mutable_metadata()->set_name(name);
+  }
   const auto [it, is_new] = nodes_.try_emplace(name);
   it->second.epoch = epoch_;
   if (!is_new && SerializeStable(it->second.node) == SerializeStable(node)) return;
@@ -173,8 +188,8 @@ void ClusterState::DeleteNode(const std::string& name) {
 }
 
 void ClusterState::TouchNode(const std::string& name) {
-  // Addresses, zone and labels of this node bear on every Service; those of others on none.
-  if (name == own_node_) changes_.all = true;
+  // Addresses, zone and labels of this node bear on every Service.
+  (name == own_node_ ? changes_.all : changes_.machines) = true;
 }
 
 void ClusterState::Synced() {

@@ -31,6 +31,9 @@ inline constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
 // A Service that the proxy of that name serves, and no other.
 inline constexpr char kProxyNameLabel[] = "service.kubernetes.io/service-proxy-name";
 
+// Annotations of a Service that bear on traffic have this before their names.
+inline constexpr char kAnnotationPrefix[] = "sluice.io/";
+
 struct ObjectName {
   std::string name_space;
   std::string name;
@@ -45,17 +48,18 @@ ObjectName ServiceOf(const model::EndpointSlice& slice);
 // Which Services have to be computed anew.
 struct Changes {
   bool all = false;               // this node changed: every Service, whether listed or not
+  bool machines = false;          // addresses of other Nodes
   std::set<ObjectName> services;  // set, changed or deleted, or with such slices
 
-  bool empty() const { return !all && services.empty(); }
+  bool empty() const { return !all && !machines && services.empty(); }
 };
 
 // Objects are stored without what says nothing about traffic (unknown fields, versions, other
-// labels, all annotations, zones of endpoints; DESIGN.md has the list): an object that differs only
-// there is no change. Services and slices are kept serialized, an eighth of the size that they have
-// as messages (DESIGN.md has the figures), and made into messages when asked for. Thread: loop
-// only, also for const functions. Cost: logarithmic in the objects, and linear in the size of those
-// that are set or handed out, unless said.
+// labels, annotations of others, zones of endpoints; DESIGN.md has the list): an object that
+// differs only there is no change. Services and slices are kept serialized, an eighth of the size
+// that they have as messages (DESIGN.md has the figures), and made into messages when asked for.
+// Thread: loop only, also for const functions. Cost: logarithmic in the objects, and linear in the
+// size of those that are set or handed out, unless said.
 class ClusterState {
  public:
   // `own_node`: the name of the Node that this agent runs on.

@@ -33,9 +33,11 @@ std::string Text(const abi::slot_range& range) {
 
 std::string Text(const abi::service& row) {
   const std::string kind(FrontendKindName(row.kind));
-  return absl::StrCat("id ", row.id, " ", kind, " flags 0x", absl::Hex(row.flags), " internal ",
-                      Text(row.slots[abi::SL_SCOPE_INTERNAL]), " external ",
-                      Text(row.slots[abi::SL_SCOPE_EXTERNAL]), " affinity ", row.affinity_s, "s");
+  const std::string algorithm(AlgorithmName(row.algorithm));
+  return absl::StrCat("id ", row.id, " ", kind, " flags 0x", absl::Hex(row.flags), " by ",
+                      algorithm, " internal ", Text(row.slots[abi::SL_SCOPE_INTERNAL]),
+                      " external ", Text(row.slots[abi::SL_SCOPE_EXTERNAL]), " affinity ",
+                      row.affinity_s, "s");
 }
 
 std::string Text(const abi::backend& row) {

@@ -12,7 +12,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
-#include "control/plan/service_rows.h"
 #include "maps/names.h"
 
 namespace sluice {
@@ -42,13 +41,15 @@ std::vector<std::uint32_t> IdsOf(const Draft& draft, const std::vector<std::size
   return ids;
 }
 
-__u8 FlagsFor(const DesiredBackend& backend, const FamilySets& family) {
+__u8 FlagsFor(const DesiredService& service, const DesiredBackend& backend,
+              const FamilySets& family) {
   unsigned flags = abi::SL_BACKEND_PRESENT;
   if ((backend.in_cluster_set && family.used[kClusterSet]) ||
       (backend.in_local_set && family.used[kLocalSet])) {
     flags |= abi::SL_BACKEND_USABLE;
   }
   if (backend.local) flags |= abi::SL_BACKEND_LOCAL;
+  if (service.algorithm == abi::SL_ALGORITHM_LEAST_CONNECTION) flags |= abi::SL_BACKEND_COUNTED;
   return static_cast<__u8>(flags);
 }
 
@@ -199,7 +200,7 @@ Demand PlanBuilder::DemandOf(const Draft& draft, const DesiredService& service,
   for (const FamilySets& family : families) {
     const std::vector<std::size_t>* placed = nullptr;
     for (BackendSet set : {kClusterSet, kLocalSet}) {
-      const std::vector<std::size_t>& members = family.sets[set];
+      const std::vector<std::size_t>& members = family.Slots(set);
       if (!family.used[set] || members.empty() || (placed && *placed == members)) continue;
       const std::vector<std::uint32_t> ids = IdsOf(draft, members);
       const bool is_new = std::count(ids.begin(), ids.end(), 0U) > 0 || !FindRange(draft, ids);
@@ -266,7 +267,7 @@ absl::Status PlanBuilder::PlaceSets(
     for (BackendSet set : {kClusterSet, kLocalSet}) {
       if (!families[family].used[set]) continue;
       absl::Status placed =
-          Place(draft, IdsOf(draft, families[family].sets[set]), places[family][set]);
+          Place(draft, IdsOf(draft, families[family].Slots(set)), places[family][set]);
       if (!placed.ok()) return placed;
     }
   }
@@ -285,10 +286,9 @@ void PlanBuilder::TakeOverRows(
     const abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]) {
   for (const Frontend& frontend : service.frontends) {
     const abi::sl_family family = FamilyOf(frontend.address);
-    abi::service row =
-        RowOf(service, frontend, families[family], options_.allow_external_cluster_ip);
+    abi::service row = RowOf(service, frontend, families[family], options_.rows);
     row.id = draft.service_id;
-    if (frontend.kind != abi::SL_FRONTEND_ADDRESS) {
+    if (!abi::frontend_is_address(frontend.kind)) {
       for (abi::sl_scope scope : {abi::SL_SCOPE_INTERNAL, abi::SL_SCOPE_EXTERNAL}) {
         row.slots[scope] = places[family][SetFor(service, frontend.kind, scope)];
       }
@@ -323,7 +323,7 @@ void PlanBuilder::TakeOverBackends(const DesiredService& service, const Draft& d
     const DesiredBackend& backend = service.backends[i];
     const std::uint32_t id = draft.backend_ids[i];
     const abi::backend there = actual_.Backend(id);
-    const __u8 flags = FlagsFor(backend, families[FamilyOf(backend.address.address)]);
+    const __u8 flags = FlagsFor(service, backend, families[FamilyOf(backend.address.address)]);
     kept.insert(id);
     abi::backend row = there;
     if (there.flags & abi::SL_BACKEND_ORPHAN) kept_orphans_.insert(id);

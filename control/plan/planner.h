@@ -14,6 +14,7 @@
 #include "control/plan/capacity.h"
 #include "control/plan/map_plan.h"
 #include "control/plan/map_state.h"
+#include "control/plan/service_rows.h"
 
 namespace sluice {
 
@@ -23,7 +24,7 @@ struct ServiceChange {
 };
 
 struct PlanOptions {
-  bool allow_external_cluster_ip = false;
+  RowOptions rows = {};
   std::uint64_t now_ns = 0;  // monotonic; what was freed kReuseGraceNs before it is free to reuse
   // Other services are planned right after this. A backend that a service leaves may be one of
   // theirs: it keeps its connections as an orphan, and the last of these plans judges it again.

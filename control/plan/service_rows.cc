@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/plan/service_rows.h"
 
+#include "control/plan/maglev.h"
 #include "control/plan/map_state.h"
 
 namespace sluice {
 namespace {
 
 bool IsGuarded(abi::sl_frontend_kind kind) {
-  return kind == abi::SL_FRONTEND_EXTERNAL_IP || kind == abi::SL_FRONTEND_LOAD_BALANCER;
+  return kind == abi::SL_FRONTEND_EXTERNAL_IP || kind == abi::SL_FRONTEND_LOAD_BALANCER ||
+         kind == abi::SL_FRONTEND_EXTERNAL_ADDRESS;
+}
+
+bool IsOfCluster(abi::sl_frontend_kind kind) {
+  return kind == abi::SL_FRONTEND_CLUSTER_IP || kind == abi::SL_FRONTEND_ADDRESS;
 }
 
 // Filtered: some range is of this family, and none is all of it.
@@ -22,6 +28,38 @@ bool IsFiltered(const DesiredService& service, abi::sl_family family) {
   return filtered;
 }
 
+bool HasTable(abi::sl_algorithm algorithm) {
+  return algorithm == abi::SL_ALGORITHM_MAGLEV || algorithm == abi::SL_ALGORITHM_MAGLEV_SOURCE;
+}
+
+// Of the whole Service, whose ports share the address.
+unsigned AddressFlags(const DesiredService& service, const Frontend& frontend,
+                      const RowOptions& options) {
+  const abi::sl_family family = FamilyOf(frontend.address);
+  unsigned flags = 0;
+  if (service.some_in_cluster_set[family] || service.some_in_local_set[family]) {
+    flags |= abi::SL_SERVICE_HAS_ENDPOINTS;
+  }
+  const auto answers = [&](abi::sl_scope scope) {
+    return options.service_echo && (SetFor(service, frontend.kind, scope) == kLocalSet
+                                        ? service.some_in_local_set[family]
+                                        : service.some_in_cluster_set[family]);
+  };
+  if (answers(abi::SL_SCOPE_INTERNAL)) flags |= abi::SL_SERVICE_ECHO_INTERNAL;
+  if (answers(abi::SL_SCOPE_EXTERNAL)) flags |= abi::SL_SERVICE_ECHO_EXTERNAL;
+  return flags;
+}
+
+std::vector<std::size_t> TableOf(const DesiredService& service,
+                                 const std::vector<std::size_t>& set) {
+  std::vector<BackendAddress> members;
+  members.reserve(set.size());
+  for (std::size_t index : set) members.push_back(service.backends[index].address);
+  std::vector<std::size_t> table = BuildMaglevTable(members);
+  for (std::size_t& slot : table) slot = set[slot];
+  return table;
+}
+
 }  // namespace
 
 abi::sl_family FamilyOf(const IpAddress& address) {
@@ -30,7 +68,7 @@ abi::sl_family FamilyOf(const IpAddress& address) {
 
 BackendSet SetFor(const DesiredService& service, abi::sl_frontend_kind kind, abi::sl_scope scope) {
   bool local = false;
-  if (kind == abi::SL_FRONTEND_CLUSTER_IP) {
+  if (IsOfCluster(kind)) {
     local = service.internal_local;
   } else {
     // From pods and the node itself, external addresses are short-circuited to the cluster set.
@@ -48,7 +86,7 @@ std::array<FamilySets, abi::SL_FAMILY_COUNT> SetsOf(const DesiredService& servic
     if (backend.in_local_set) family.sets[kLocalSet].push_back(i);
   }
   for (const Frontend& frontend : service.frontends) {
-    if (frontend.kind == abi::SL_FRONTEND_ADDRESS) continue;
+    if (abi::frontend_is_address(frontend.kind)) continue;
     FamilySets& family = families[FamilyOf(frontend.address)];
     family.used[SetFor(service, frontend.kind, abi::SL_SCOPE_INTERNAL)] = true;
     family.used[SetFor(service, frontend.kind, abi::SL_SCOPE_EXTERNAL)] = true;
@@ -56,31 +94,40 @@ std::array<FamilySets, abi::SL_FAMILY_COUNT> SetsOf(const DesiredService& servic
   for (abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
     families[family].filtered = IsFiltered(service, family);
   }
+  if (!HasTable(service.algorithm)) return families;
+  for (FamilySets& family : families) {
+    for (BackendSet set : {kClusterSet, kLocalSet}) {
+      if (family.used[set]) family.tables[set] = TableOf(service, family.sets[set]);
+    }
+  }
   return families;
 }
 
 abi::service RowOf(const DesiredService& service, const Frontend& frontend,
-                   const FamilySets& family, bool allow_external_cluster_ip) {
+                   const FamilySets& family, const RowOptions& options) {
   unsigned flags = 0;
-  // The row of an address stands for a ClusterIP's: no other kind of address has one.
-  if (frontend.kind == abi::SL_FRONTEND_CLUSTER_IP || frontend.kind == abi::SL_FRONTEND_ADDRESS) {
-    flags |= allow_external_cluster_ip ? abi::SL_SERVICE_MASQUERADE : abi::SL_SERVICE_DENY_EXTERNAL;
+  if (IsOfCluster(frontend.kind)) {
+    flags |= options.allow_external_cluster_ip ? abi::SL_SERVICE_MASQUERADE
+                                               : abi::SL_SERVICE_DENY_EXTERNAL;
+  }
+  if (SetFor(service, frontend.kind, abi::SL_SCOPE_INTERNAL) == kLocalSet) {
+    flags |= abi::SL_SERVICE_LOCAL_INTERNAL;
+  }
+  if (SetFor(service, frontend.kind, abi::SL_SCOPE_EXTERNAL) == kLocalSet) {
+    flags |= abi::SL_SERVICE_LOCAL_EXTERNAL;
+  }
+  if (IsGuarded(frontend.kind) && family.filtered) {
+    flags |= frontend.address.is_v4() ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;
   }
   abi::service row = {};
   row.kind = static_cast<__u8>(frontend.kind);
-  if (frontend.kind != abi::SL_FRONTEND_ADDRESS) {
-    if (SetFor(service, frontend.kind, abi::SL_SCOPE_INTERNAL) == kLocalSet) {
-      flags |= abi::SL_SERVICE_LOCAL_INTERNAL;
-    }
-    if (SetFor(service, frontend.kind, abi::SL_SCOPE_EXTERNAL) == kLocalSet) {
-      flags |= abi::SL_SERVICE_LOCAL_EXTERNAL;
-    }
+  if (abi::frontend_is_address(frontend.kind)) {
+    flags |= AddressFlags(service, frontend, options);
+  } else {
     if (!family.sets[kClusterSet].empty() || !family.sets[kLocalSet].empty()) {
       flags |= abi::SL_SERVICE_HAS_ENDPOINTS;
     }
-    if (IsGuarded(frontend.kind) && family.filtered) {
-      flags |= frontend.address.is_v4() ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;
-    }
+    row.algorithm = static_cast<__u8>(service.algorithm);
     if (service.affinity_s != 0) {
       flags |= abi::SL_SERVICE_AFFINITY;
       row.affinity_s = service.affinity_s;

@@ -21,9 +21,15 @@ enum BackendSet { kClusterSet = 0, kLocalSet = 1, kBackendSetCount = 2 };
 
 struct FamilySets {
   std::vector<std::size_t> sets[kBackendSetCount];
+  std::vector<std::size_t> tables[kBackendSetCount];  // Maglev's, of the sets that are used
   bool used[kBackendSetCount] = {};  // some frontend of the family sends flows there
   // IPv4 or IPv6 clients of external and load balancer addresses must be in a source range.
   bool filtered = false;
+
+  // The set as it is laid out in slots.
+  const std::vector<std::size_t>& Slots(BackendSet set) const {
+    return tables[set].empty() ? sets[set] : tables[set];
+  }
 };
 
 // Which set a scope of a frontend uses.
@@ -34,9 +40,16 @@ abi::sl_family FamilyOf(const IpAddress& address);
 // Indexed by enum sl_family.
 std::array<FamilySets, abi::SL_FAMILY_COUNT> SetsOf(const DesiredService& service);
 
+// What the agent's flags make of all services.
+struct RowOptions {
+  bool allow_external_cluster_ip =
+      false;                 // else packets from the network to ClusterIPs are dropped
+  bool service_echo = true;  // ICMP echoes to services' addresses are answered
+};
+
 // The row of `frontend` without id and slots.
 abi::service RowOf(const DesiredService& service, const Frontend& frontend,
-                   const FamilySets& family, bool allow_external_cluster_ip);
+                   const FamilySets& family, const RowOptions& options);
 
 // The rows of sl_src_ranges: those of the families that are filtered, when anything is guarded.
 std::set<abi::source_range_key> SourceRangeKeys(

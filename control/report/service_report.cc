@@ -108,7 +108,7 @@ std::map<std::uint32_t, std::vector<FrontendReport>> FrontendsByService(const Pi
     return order(a) < order(b);
   });
   for (const auto& [key, service] : rows) {
-    if (service.kind == abi::SL_FRONTEND_ADDRESS) continue;
+    if (abi::frontend_is_address(service.kind)) continue;
     frontends[service.id].push_back({IpAddress::FromAbi(key.address), PortOf(key.port),
                                      std::string(FrontendKindName(service.kind))});
   }

@@ -146,7 +146,7 @@ void CountRows(const PinnedState& state, StatusReport& report) {
   report.services = state.names.size();
   report.frontends = static_cast<std::uint64_t>(
       std::count_if(state.frontends.begin(), state.frontends.end(),
-                    [](const auto& row) { return row.second.kind != abi::SL_FRONTEND_ADDRESS; }));
+                    [](const auto& row) { return !abi::frontend_is_address(row.second.kind); }));
   report.backends = static_cast<std::uint64_t>(std::count_if(
       state.backends.begin(), state.backends.end(),
       [](const auto& row) { return (row.second.flags & abi::SL_BACKEND_PRESENT) != 0; }));

@@ -149,13 +149,10 @@ std::vector<KubeSource::Handler> KubeSource::Handlers() {
        },
        [this](const ObjectName& name) { sink_->DeleteEndpointSlice(name.name_space, name.name); }});
   handlers.push_back(
-      {{"nodes", "/api/v1/nodes", "Node", "", absl::StrCat("metadata.name=", options_.node_name),
-        &model::Node::default_instance()},
+      {{"nodes", "/api/v1/nodes", "Node", "", "", &model::Node::default_instance()},
        "Node",
        [this](Message& object) { SetNode(std::move(static_cast<model::Node&>(object))); },
-       // The Node's last addresses and zone stay in force: traffic goes on through a
-       // node whose object somebody deleted.
-       [this](const ObjectName& name) { node_gone_ |= name.name == options_.node_name; }});
+       [this](const ObjectName& name) { DeleteNode(name.name); }});
   handlers.push_back({{"servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", "ServiceCIDR", "",
                        "", &model::ServiceCidr::default_instance(), /*optional=*/true},
                       "ServiceCIDR",
@@ -252,11 +249,21 @@ void KubeSource::Report(const std::string& origin, const std::string& object,
 }
 
 void KubeSource::SetNode(model::Node node) {
-  // Whatever server does not know the selector, or there is a Node too many.
-  if (node.metadata().name() != options_.node_name) return;
-  node_seen_ = true;
-  node_gone_ = false;
+  if (node.metadata().name() == options_.node_name) {
+    node_seen_ = true;
+    node_gone_ = false;
+  }
   sink_->SetNode(std::move(node));
+}
+
+// This Node's last addresses and zone stay in force: traffic goes on through a node whose object
+// somebody deleted.
+void KubeSource::DeleteNode(const std::string& name) {
+  if (name == options_.node_name) {
+    node_gone_ = true;
+  } else {
+    sink_->DeleteNode(name);
+  }
 }
 
 void KubeSource::ReportNode() {

@@ -67,6 +67,7 @@ class KubeSource final : public ClusterSource {
   void ClearSkip(const Handler& handler, const ObjectName& name);
   void OnProgress(const Follower& follower);
   void SetNode(model::Node node);
+  void DeleteNode(const std::string& name);
   void ReportNode();
   void Report(const std::string& origin, const std::string& object, const std::string& message);
   void CheckApiAddress(const model::Service& service);

@@ -186,6 +186,7 @@ void DatapathTest::SetUp() {
   ZeroAll(tables().slots);
   ZeroAll(tables().backends);
   ZeroAll(tables().backend_stats);
+  ZeroAll(tables().loads);
   ZeroAll(tables().opening);
   tables().ClearFilter();
   SetConfig(DefaultConfig());

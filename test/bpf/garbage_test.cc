@@ -76,7 +76,7 @@ TEST_P(GarbageTest, AWrongVersionOrHeaderLengthIsUntouched) {
 
 // To an address of the service range they are dropped, or they would loop on the default route.
 TEST_P(GarbageTest, OtherTransportsAreUntouchedButInTheServiceRange) {
-  const Bytes protocols = {2, 4, 41, 47, 50, 51, 132, 135, 139, 255};
+  const Bytes protocols = {2, 4, 41, 47, 50, 51, 136, 135, 139, 255};
   std::uint64_t dropped = 0;
   for (const std::uint8_t protocol : protocols) {
     for (const End& to : {node_port(), End{addresses().remote, 80}, cluster_ip()}) {

@@ -55,6 +55,7 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
                    (OpenTable<abi::fragment_key, abi::fragment>(object, names::kFragments)));
   ASSIGN_OR_RETURN(auto drops, (OpenTable<abi::drop_key, abi::drop_count>(object, names::kDrops)));
   ASSIGN_OR_RETURN(auto config, (OpenTable<U32, abi::node_config>(object, names::kConfig)));
+  ASSIGN_OR_RETURN(auto loads, (OpenTable<U32, abi::backend_load>(object, names::kLoads)));
   const bpf_map* filter_map = bpf_object__find_map_by_name(&object, names::kFilter);
   if (filter_map == nullptr) return absl::NotFoundError("no map sl_filter");
   ASSIGN_OR_RETURN(Mapping filter, Mapping::Map(bpf_map__fd(filter_map),
@@ -64,7 +65,7 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
                         std::move(slots),     std::move(backends),      std::move(backend_stats),
                         std::move(affinity),  std::move(flows),         std::move(opening),
                         std::move(fragments), std::move(drops),         std::move(config),
-                        std::move(filter)};
+                        std::move(filter),    std::move(loads)};
 }
 
 void DatapathTables::ClearFilter() const {
@@ -117,6 +118,7 @@ absl::Status DatapathWriter::SetService(const ServiceSpec& spec) {
   row.slots[abi::SL_SCOPE_INTERNAL] = internal;
   row.slots[abi::SL_SCOPE_EXTERNAL] = external;
   row.affinity_s = spec.affinity_s;
+  row.algorithm = spec.algorithm;
   tables_.filter().Add(ServiceKey(spec));
   return Put(tables_.services, ServiceKey(spec), row);
 }

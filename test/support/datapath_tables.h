@@ -42,6 +42,7 @@ struct DatapathTables {
   BpfTable<abi::drop_key, abi::drop_count> drops;
   BpfTable<std::uint32_t, abi::node_config> config;
   Mapping filter_memory;
+  BpfTable<std::uint32_t, abi::backend_load> loads;
 
   // Valid as long as this is, also when it is moved.
   FilterArray filter() const {
@@ -71,6 +72,7 @@ struct ServiceSpec {
   std::vector<std::uint32_t> backends = {};                          // ids, for pods
   std::optional<std::vector<std::uint32_t>> external_backends = {};  // unset: as `backends`
   std::uint32_t affinity_s = 0;
+  abi::sl_algorithm algorithm = abi::SL_ALGORITHM_RANDOM;
 };
 
 // Writes rows as the agent lays them out: slots first, then the service. Slots are never reused.

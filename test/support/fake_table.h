@@ -139,7 +139,7 @@ inline MapLimits SmallLimits() {
   return {.services = 4096,
           .service_ids = 1024,
           .source_ranges = 512,
-          .slots = 16384,
+          .slots = 131072,
           .backends = 4096};
 }
 
@@ -156,13 +156,16 @@ struct FakeMaps {
         slot_memory(limits.slots),
         slots(slot_memory),
         filter_memory(abi::SL_FILTER_WORDS),
-        filter(filter_memory) {}
+        filter(filter_memory),
+        load_memory(limits.backends),
+        loads(load_memory) {}
   FakeMaps(const FakeMaps&) = delete;
   FakeMaps& operator=(const FakeMaps&) = delete;
 
   MapTables Tables() {
     return {&services,      &service_stats,    &service_names, &source_ranges, &backends,
-            &backend_stats, &connection_stats, &affinity,      &slots,         &filter};
+            &backend_stats, &connection_stats, &affinity,      &slots,         &filter,
+            &loads};
   }
 
   FakeFaults faults;
@@ -178,6 +181,8 @@ struct FakeMaps {
   SlotArray slots;
   std::vector<abi::filter_word> filter_memory;
   FilterArray filter;
+  std::vector<abi::backend_load> load_memory;
+  LoadArray loads;
 };
 
 }  // namespace sluice::testing

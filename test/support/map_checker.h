@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "control/desired/desired_state.h"
+#include "control/plan/maglev.h"
 #include "test/support/fake_table.h"
 
 namespace sluice::testing {
@@ -23,7 +24,7 @@ using DesiredServices = std::map<ServicePortName, DesiredService>;
 inline std::vector<BackendAddress> ExpectedTargets(const DesiredService& service,
                                                    const Frontend& frontend, abi::sl_scope scope) {
   std::vector<BackendAddress> targets;
-  if (frontend.kind == abi::SL_FRONTEND_ADDRESS) return targets;
+  if (abi::frontend_is_address(frontend.kind)) return targets;
   const bool cluster_ip = frontend.kind == abi::SL_FRONTEND_CLUSTER_IP;
   const bool local = cluster_ip ? service.internal_local
                                 : service.external_local && scope == abi::SL_SCOPE_EXTERNAL;
@@ -152,12 +153,18 @@ class MapChecker {
       targets.push_back(
           {IpAddress::FromAbi(row->second.address), ntohs(row->second.port), row->second.protocol});
     }
+    // A Maglev table, which is larger than any set of these tests, has each of them many times.
+    if (range.count >= kMaglevTableSizes[0]) {
+      std::sort(targets.begin(), targets.end());
+      targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
+    }
     return targets;
   }
 
   static bool IsGuarded(const Frontend& frontend) {
     return frontend.kind == abi::SL_FRONTEND_EXTERNAL_IP ||
-           frontend.kind == abi::SL_FRONTEND_LOAD_BALANCER;
+           frontend.kind == abi::SL_FRONTEND_LOAD_BALANCER ||
+           frontend.kind == abi::SL_FRONTEND_EXTERNAL_ADDRESS;
   }
 
   // Ranges of the frontend's family; empty when they filter nothing.
@@ -197,33 +204,56 @@ class MapChecker {
     return "";
   }
 
+  static unsigned PortFlags(const DesiredService& service, bool v4) {
+    unsigned flags = service.affinity_s != 0 ? abi::SL_SERVICE_AFFINITY : 0;
+    for (const DesiredBackend& b : service.backends) {
+      const bool usable = b.in_cluster_set || b.in_local_set;
+      if (b.address.address.is_v4() == v4 && usable) flags |= abi::SL_SERVICE_HAS_ENDPOINTS;
+    }
+    return flags;
+  }
+
+  // `policies`: SL_SERVICE_LOCAL_*. An echo is answered where a flow to some port would be.
+  static unsigned AddressFlags(const DesiredService& service, bool v4, unsigned policies) {
+    const std::size_t family = v4 ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6;
+    const bool cluster = service.some_in_cluster_set[family];
+    const bool local = service.some_in_local_set[family];
+    unsigned flags = cluster || local ? abi::SL_SERVICE_HAS_ENDPOINTS : 0;
+    if ((policies & abi::SL_SERVICE_LOCAL_INTERNAL) ? local : cluster) {
+      flags |= abi::SL_SERVICE_ECHO_INTERNAL;
+    }
+    if ((policies & abi::SL_SERVICE_LOCAL_EXTERNAL) ? local : cluster) {
+      flags |= abi::SL_SERVICE_ECHO_EXTERNAL;
+    }
+    return flags;
+  }
+
   std::string CheckRow(const DesiredService& service, const Frontend& frontend,
                        std::uint32_t id) const {
     const abi::service_key key = ServiceKey(frontend);
     const auto it = maps_.services.rows().find(key);
     if (it == maps_.services.rows().end()) return absl::StrCat(KeyText(key), ": no row");
     const abi::service& row = it->second;
-    const bool address = frontend.kind == abi::SL_FRONTEND_ADDRESS;
-    const bool cluster_ip = frontend.kind == abi::SL_FRONTEND_CLUSTER_IP;
+    const bool address = abi::frontend_is_address(frontend.kind);
+    const bool cluster_ip =
+        frontend.kind == abi::SL_FRONTEND_CLUSTER_IP || frontend.kind == abi::SL_FRONTEND_ADDRESS;
     const bool v4 = frontend.address.is_v4();
     unsigned flags = 0;
-    if (cluster_ip || address) flags |= abi::SL_SERVICE_DENY_EXTERNAL;
-    if (!address) {
-      if (cluster_ip && service.internal_local) {
+    if (cluster_ip) {
+      flags |= abi::SL_SERVICE_DENY_EXTERNAL;
+      if (service.internal_local) {
         flags |= abi::SL_SERVICE_LOCAL_INTERNAL | abi::SL_SERVICE_LOCAL_EXTERNAL;
       }
-      if (!cluster_ip && service.external_local) flags |= abi::SL_SERVICE_LOCAL_EXTERNAL;
-      if (service.affinity_s != 0) flags |= abi::SL_SERVICE_AFFINITY;
-      if (IsGuarded(frontend) && !Filter(service, v4).empty()) {
-        flags |= v4 ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;
-      }
-      for (const DesiredBackend& b : service.backends) {
-        const bool usable = b.in_cluster_set || b.in_local_set;
-        if (b.address.address.is_v4() == v4 && usable) flags |= abi::SL_SERVICE_HAS_ENDPOINTS;
-      }
+    } else if (service.external_local) {
+      flags |= abi::SL_SERVICE_LOCAL_EXTERNAL;
     }
+    if (IsGuarded(frontend) && !Filter(service, v4).empty()) {
+      flags |= v4 ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;
+    }
+    flags |= address ? AddressFlags(service, v4, flags) : PortFlags(service, v4);
     if (row.id != id || row.kind != frontend.kind || row.flags != flags ||
-        row.affinity_s != (address ? 0 : service.affinity_s)) {
+        row.affinity_s != (address ? 0 : service.affinity_s) ||
+        row.algorithm != (address ? 0 : service.algorithm)) {
       return absl::StrCat(KeyText(key), ": id ", row.id, " flags ", row.flags, " instead of id ",
                           id, " flags ", flags);
     }
@@ -241,6 +271,9 @@ class MapChecker {
     for (const DesiredBackend& backend : service.backends) {
       unsigned& flags = backends[{service_id, backend.address}];
       flags |= abi::SL_BACKEND_PRESENT;
+      if (service.algorithm == abi::SL_ALGORITHM_LEAST_CONNECTION) {
+        flags |= abi::SL_BACKEND_COUNTED;
+      }
       if (backend.local) flags |= abi::SL_BACKEND_LOCAL;
       for (const Frontend& frontend : service.frontends) {
         for (abi::sl_scope scope : {abi::SL_SCOPE_INTERNAL, abi::SL_SCOPE_EXTERNAL}) {

@@ -54,6 +54,11 @@ class RandomCluster {
     if (Chance(30)) spec.set_internal_traffic_policy("Local");
     if (Chance(40)) spec.set_external_traffic_policy("Local");
     if (Chance(30)) spec.set_session_affinity("ClientIP");
+    const char* kAlgorithms[] = {"random", "maglev", "least-connection"};
+    if (Chance(40)) {
+      (*service.mutable_metadata()->mutable_annotations())["sluice.io/algorithm"] =
+          kAlgorithms[Pick(3)];
+    }
     if (Chance(30)) spec.add_external_ips(absl::StrCat("192.0.2.", 1 + Pick(3)));
     if (Chance(20)) spec.add_load_balancer_source_ranges(absl::StrCat("198.51.", Pick(9), ".0/24"));
     if (Chance(20)) spec.add_load_balancer_source_ranges("2001:db8::/32");
@@ -66,7 +71,7 @@ class RandomCluster {
     for (int i = 0; i < ports; ++i) {
       model::ServicePort& port = *spec.add_ports();
       port.set_name(absl::StrCat("p", i));
-      port.set_protocol(Chance(70) ? "TCP" : "UDP");
+      port.set_protocol(Chance(70) ? "TCP" : Chance(70) ? "UDP" : "SCTP");
       port.set_port(80 + i);
       port.set_node_port(30000 + Pick(8));
     }
@@ -83,7 +88,7 @@ class RandomCluster {
     for (int i = 0; i < 2; ++i) {
       model::EndpointPort& port = *slice.add_ports();
       port.set_name(absl::StrCat("p", i));
-      port.set_protocol(Chance(70) ? "TCP" : "UDP");
+      port.set_protocol(Chance(70) ? "TCP" : Chance(70) ? "UDP" : "SCTP");
       port.set_port(8080 + Pick(2));
     }
     const int endpoints = Pick(6);

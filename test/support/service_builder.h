@@ -25,6 +25,10 @@ class ServiceBuilder {
     (*service_.mutable_metadata()->mutable_labels())[key] = value;
     return *this;
   }
+  ServiceBuilder& Annotation(const std::string& key, const std::string& value) {
+    (*service_.mutable_metadata()->mutable_annotations())[key] = value;
+    return *this;
+  }
   ServiceBuilder& Created(std::int64_t seconds) {
     service_.mutable_metadata()->mutable_creation_timestamp()->set_seconds(seconds);
     return *this;

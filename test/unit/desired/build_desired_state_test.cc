@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <optional>
 
 #include "test/support/service_builder.h"
@@ -15,6 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using testing::ServiceBuilder;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
@@ -41,7 +43,7 @@ std::vector<std::string> Frontends(const BuiltService& built, std::size_t port =
   std::vector<std::string> texts;
   if (port >= built.ports.size()) return texts;
   for (const Frontend& f : built.ports[port].frontends) {
-    if (f.kind == abi::SL_FRONTEND_ADDRESS) continue;
+    if (abi::frontend_is_address(f.kind)) continue;
     texts.push_back(
         absl::StrCat(kKinds[f.kind], " ", f.address.ToString(), " ", f.port, " ", f.protocol));
   }
@@ -51,7 +53,7 @@ std::vector<std::string> Frontends(const BuiltService& built, std::size_t port =
 std::vector<std::string> AddressRows(const BuiltService& built) {
   std::vector<std::string> texts;
   for (const Frontend& f : built.ports.at(0).frontends) {
-    if (f.kind == abi::SL_FRONTEND_ADDRESS) texts.push_back(f.address.ToString());
+    if (abi::frontend_is_address(f.kind)) texts.push_back(f.address.ToString());
   }
   return texts;
 }
@@ -139,10 +141,11 @@ TEST(BuildServiceTest, SameNumberMayServeTcpAndUdp) {
   EXPECT_THAT(Frontends(built, 1), ElementsAre("ClusterIP 10.96.0.1 53 6"));
 }
 
-TEST(BuildServiceTest, SctpIsReportedAndTheOtherPortsStand) {
+TEST(BuildServiceTest, SctpIsATransportLikeTheOthers) {
   const BuiltService built = Build(Web().Port(80).Port(9, "sctp", "SCTP"));
-  EXPECT_THAT(built.ports, SizeIs(1));
-  EXPECT_THAT(Messages(built), ElementsAre(HasSubstr("port \"sctp\" (9): SCTP is not supported")));
+  ASSERT_THAT(built.ports, SizeIs(2));
+  EXPECT_THAT(Frontends(built, 1), ElementsAre("ClusterIP 10.96.0.1 9 132"));
+  EXPECT_THAT(Messages(built), IsEmpty());
 }
 
 TEST(BuildServiceTest, ExternalIpsAreOfTheServicesFamiliesOnly) {
@@ -154,11 +157,49 @@ TEST(BuildServiceTest, ExternalIpsAreOfTheServicesFamiliesOnly) {
               UnorderedElementsAre("ClusterIP fd00:96::1 80 6", "ExternalIP 2001:db8::7 80 6"));
 }
 
-// Another port of such an address is the machine's that has it.
-TEST(BuildServiceTest, OnlyClusterIpsHaveAnAddressRow) {
-  const BuiltService built =
-      Build(Web().Type("LoadBalancer").ExternalIp("198.51.100.7").Ingress("203.0.113.7"));
-  EXPECT_THAT(AddressRows(built), ElementsAre("10.96.0.1"));
+// Another port of an external address, or of a machine that is its own balancer, is that machine's.
+TEST(BuildServiceTest, AddressesThatOnlyServicesHaveGetAnAddressRow) {
+  const ServiceBuilder service =
+      Web().Type("LoadBalancer").ExternalIp("198.51.100.7").Ingress("203.0.113.7");
+  EXPECT_THAT(AddressRows(Build(service)), UnorderedElementsAre("10.96.0.1", "203.0.113.7"));
+  NodeConfig node;
+  node.machine_addresses = {*IpAddress::Parse("203.0.113.7")};
+  EXPECT_THAT(AddressRows(Build(service, node)), ElementsAre("10.96.0.1"));
+}
+
+TEST(BuildServiceTest, TheAlgorithmIsAnAnnotations) {
+  const auto algorithm = [](std::map<std::string, std::string> annotations) {
+    ServiceBuilder service = Web();
+    for (const auto& [key, value] : annotations) service.Annotation(key, value);
+    const BuiltService built = Build(service);
+    return std::pair(built.ports.at(0).algorithm, Messages(built));
+  };
+  constexpr char kAlgorithm[] = "sluice.io/algorithm", kHash[] = "sluice.io/hash";
+  const auto is = [](abi::sl_algorithm expected) { return Pair(expected, IsEmpty()); };
+  EXPECT_THAT(algorithm({}), is(abi::SL_ALGORITHM_RANDOM));
+  EXPECT_THAT(algorithm({{"example.org/algorithm", "x"}}), is(abi::SL_ALGORITHM_RANDOM));
+  EXPECT_THAT(algorithm({{kAlgorithm, "random"}}), is(abi::SL_ALGORITHM_RANDOM));
+  EXPECT_THAT(algorithm({{kAlgorithm, "maglev"}}), is(abi::SL_ALGORITHM_MAGLEV));
+  EXPECT_THAT(algorithm({{kAlgorithm, "maglev"}, {kHash, "5-tuple"}}),
+              is(abi::SL_ALGORITHM_MAGLEV));
+  EXPECT_THAT(algorithm({{kAlgorithm, "maglev"}, {kHash, "source"}}),
+              is(abi::SL_ALGORITHM_MAGLEV_SOURCE));
+  EXPECT_THAT(algorithm({{kAlgorithm, "least-connection"}}),
+              is(abi::SL_ALGORITHM_LEAST_CONNECTION));
+  const auto problem = [](abi::sl_algorithm expected, const std::string& text) {
+    return Pair(expected, ElementsAre(HasSubstr(text)));
+  };
+  EXPECT_THAT(
+      algorithm({{kAlgorithm, "fastest"}}),
+      problem(abi::SL_ALGORITHM_RANDOM,
+              "sluice.io/algorithm: unknown value \"fastest\", there are random, maglev and "
+              "least-connection; taken as random"));
+  EXPECT_THAT(algorithm({{kAlgorithm, "maglev"}, {kHash, "cookie"}}),
+              problem(abi::SL_ALGORITHM_MAGLEV, "unknown value \"cookie\""));
+  EXPECT_THAT(algorithm({{kHash, "source"}}),
+              problem(abi::SL_ALGORITHM_RANDOM, "has no effect without"));
+  EXPECT_THAT(algorithm({{"sluice.io/algoritm", "maglev"}}),
+              problem(abi::SL_ALGORITHM_RANDOM, "sluice.io/algoritm: not known"));
 }
 
 TEST(BuildServiceTest, IngressAddressesAreServedUnlessTheBalancerProxies) {

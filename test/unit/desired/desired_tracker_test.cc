@@ -142,6 +142,50 @@ TEST_F(DesiredTrackerTest, PortsOfOneServiceThatClaimTheSameAreReportedToo) {
               HasSubstr("10.96.0.1:80/TCP of port \"y\" is port \"x\"'s of the same Service"));
 }
 
+// As load balancers let Services share an address: MetalLB's allow-shared-ip.
+TEST_F(DesiredTrackerTest, SharedAddressIsFirstTheOneThatAnswers) {
+  const auto owner = [&] {
+    for (const auto& [name, service] : tracker_.services()) {
+      for (const Frontend& f : service.frontends) {
+        if (f.kind == abi::SL_FRONTEND_EXTERNAL_ADDRESS) return name.name;
+      }
+    }
+    return std::string();
+  };
+  const auto shared = [](const std::string& name, std::int64_t age, int port) {
+    return ServiceBuilder(name)
+        .ClusterIp(absl::StrCat("10.96.0.", age))
+        .Created(age)
+        .Type("LoadBalancer")
+        .Ingress("203.0.113.7")
+        .Port(port);
+  };
+  Set(shared("old", 1, 80));
+  Set(shared("young", 2, 81));
+  EXPECT_EQ(owner(), "old");
+  cluster_.SetEndpointSlice(SliceBuilder("young").Endpoint("10.1.0.1").Build());
+  Update("young");
+  EXPECT_EQ(owner(), "young");
+  cluster_.SetEndpointSlice(SliceBuilder("old").Endpoint("10.1.0.2").Build());
+  Update("old");
+  EXPECT_EQ(owner(), "old");
+  EXPECT_THAT(tracker_.Conflicts(), IsEmpty());
+}
+
+TEST_F(DesiredTrackerTest, AnAddressThatBecomesAMachinesConcernsItsServicesAlone) {
+  Set(ServiceBuilder("a").ClusterIp("10.96.0.1").Type("LoadBalancer").Ingress("203.0.113.7"));
+  Set(ServiceBuilder("b").ClusterIp("10.96.0.2").Type("LoadBalancer").Ingress("203.0.113.8"));
+  EXPECT_EQ(FrontendsOf("a", abi::SL_FRONTEND_EXTERNAL_ADDRESS), 1u);
+  std::set<ServicePortName> changed;
+  tracker_.SetMachineAddresses({*IpAddress::Parse("203.0.113.7")}, cluster_, changed);
+  EXPECT_THAT(changed, ElementsAre(NameOf("a")));
+  EXPECT_EQ(FrontendsOf("a", abi::SL_FRONTEND_EXTERNAL_ADDRESS), 0u);
+  EXPECT_EQ(FrontendsOf("a", abi::SL_FRONTEND_LOAD_BALANCER), 1u);
+  EXPECT_EQ(FrontendsOf("b", abi::SL_FRONTEND_EXTERNAL_ADDRESS), 1u);
+  tracker_.SetMachineAddresses({}, cluster_, changed);
+  EXPECT_EQ(FrontendsOf("a", abi::SL_FRONTEND_EXTERNAL_ADDRESS), 1u);
+}
+
 TEST_F(DesiredTrackerTest, SharedAddressHasOneAddressRowAndNoConflict) {
   const auto rows = [&] {
     std::size_t count = 0;

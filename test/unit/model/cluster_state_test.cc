@@ -205,7 +205,14 @@ TEST(ClusterStateTest, TouchesBothServicesWhenASliceMovesBetweenThem) {
 TEST(ClusterStateTest, OnlyTheOwnNodeTouchesEverything) {
   ClusterState state(kOwnNode);
   state.SetNode(Node("node-b", "203.0.113.2"));
-  EXPECT_TRUE(state.TakeChanges().empty());
+  const Changes others = state.TakeChanges();
+  EXPECT_FALSE(others.all);
+  EXPECT_TRUE(others.machines) << "a load balancer's address may be that Node's";
+  model::Node labelled = Node("node-b", "203.0.113.2");
+  (*labelled.mutable_metadata()->mutable_labels())["topology.kubernetes.io/zone"] = "zone-b";
+  labelled.mutable_spec()->add_pod_cidrs("10.244.2.0/24");
+  state.SetNode(labelled);
+  EXPECT_TRUE(state.TakeChanges().empty()) << "of others only the addresses count";
   EXPECT_EQ(state.own_node(), nullptr);
   state.SetNode(Node(kOwnNode, "203.0.113.1"));
   EXPECT_TRUE(state.TakeChanges().all);

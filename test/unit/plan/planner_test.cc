@@ -26,12 +26,13 @@ TEST(PlannerTest, NewServiceIsWrittenFromItsNameToItsFrontend) {
   const MapState empty(SmallLimits());
   EXPECT_THAT(
       Writes(Plan(empty, Web({Backend("198.51.100.1"), Backend("198.51.100.2", true)})).plan),
-      ElementsAre("zero sl_svc_stats 1", "write sl_svc_names 1 default/web:http/TCP",
-                  "write sl_backends 1 198.51.100.1:8080/TCP flags 0x3 generation 1 service 1",
-                  "write sl_backends 2 198.51.100.2:8080/TCP flags 0x7 generation 1 service 1",
-                  "write sl_slots from 0: 1 2",
-                  "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal 0+2 "
-                  "external 0+2 affinity 0s"));
+      ElementsAre(
+          "zero sl_svc_stats 1", "write sl_svc_names 1 default/web:http/TCP",
+          "write sl_backends 1 198.51.100.1:8080/TCP flags 0x3 generation 1 service 1",
+          "write sl_backends 2 198.51.100.2:8080/TCP flags 0x7 generation 1 service 1",
+          "write sl_slots from 0: 1 2",
+          "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 by random internal 0+2 "
+          "external 0+2 affinity 0s"));
 }
 
 TEST(PlannerTest, ServiceRowHasTheValuesThatProgramsRead) {
@@ -67,11 +68,12 @@ TEST(PlannerTest, EndpointThatIsReplacedIsMadeBeforeTheOldIsBroken) {
   Carry(state, Web({Backend("198.51.100.1"), Backend("198.51.100.2")}));
   EXPECT_THAT(
       Writes(Plan(state, Web({Backend("198.51.100.1"), Backend("198.51.100.3")})).plan),
-      ElementsAre("write sl_backends 3 198.51.100.3:8080/TCP flags 0x3 generation 1 service 1",
-                  "write sl_slots from 2: 1 3",
-                  "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal 2+2 "
-                  "external 2+2 affinity 0s",
-                  "retire sl_backends 2 198.51.100.2:8080/TCP flags 0x0 generation 1 service 1"));
+      ElementsAre(
+          "write sl_backends 3 198.51.100.3:8080/TCP flags 0x3 generation 1 service 1",
+          "write sl_slots from 2: 1 3",
+          "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 by random internal 2+2 "
+          "external 2+2 affinity 0s",
+          "retire sl_backends 2 198.51.100.2:8080/TCP flags 0x0 generation 1 service 1"));
 }
 
 TEST(PlannerTest, EndpointThatIsNotReadyKeepsItsRowWithoutNewFlows) {
@@ -83,7 +85,7 @@ TEST(PlannerTest, EndpointThatIsNotReadyKeepsItsRowWithoutNewFlows) {
   EXPECT_THAT(
       Writes(Plan(state, service).plan),
       ElementsAre("write sl_slots from 2: 1",
-                  "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 internal "
+                  "write sl_services 192.0.2.1:80/TCP id 1 ClusterIP flags 0x41 by random internal "
                   "2+1 external 2+1 affinity 0s",
                   "write sl_backends 2 198.51.100.2:8080/TCP flags 0x1 generation 1 service 1"));
 }
@@ -243,7 +245,9 @@ TEST(PlannerTest, ClusterIpIsClosedToTheNetworkUnlessAllowed) {
   MapState state(SmallLimits());
   const DesiredService service = Web({Backend("198.51.100.1")});
   const std::vector<ServiceChange> changes = {{service.name, &service}};
-  state.Apply(PlanUpdate(state, changes, {.allow_external_cluster_ip = true, .now_ns = kNow}).plan);
+  state.Apply(
+      PlanUpdate(state, changes, {.rows = {.allow_external_cluster_ip = true}, .now_ns = kNow})
+          .plan);
   const abi::service_key key = ServiceKey(service.frontends[0]);
   EXPECT_EQ(state.FindService(key)->flags,
             abi::SL_SERVICE_MASQUERADE | abi::SL_SERVICE_HAS_ENDPOINTS);
@@ -338,10 +342,11 @@ TEST(PlannerTest, FrontendThatMovesIsOverwrittenAndNotDeleted) {
   const DesiredService winner = Web({}, "b", "192.0.2.1");
   const std::vector<ServiceChange> changes = {{loser.name, &loser}, {winner.name, &winner}};
   const MapPlan plan = PlanUpdate(state, changes, {.now_ns = kNow}).plan;
-  EXPECT_THAT(Writes(plan),
-              ElementsAre("zero sl_svc_stats 2", "write sl_svc_names 2 default/b:http/TCP",
-                          "write sl_services 192.0.2.1:80/TCP id 2 ClusterIP flags 0x1 internal "
-                          "0+0 external 0+0 affinity 0s"));
+  EXPECT_THAT(
+      Writes(plan),
+      ElementsAre("zero sl_svc_stats 2", "write sl_svc_names 2 default/b:http/TCP",
+                  "write sl_services 192.0.2.1:80/TCP id 2 ClusterIP flags 0x1 by random internal "
+                  "0+0 external 0+0 affinity 0s"));
   state.Apply(plan);
   EXPECT_THAT(state.KeysOf(1), IsEmpty());
   EXPECT_THAT(state.KeysOf(2), SizeIs(1));

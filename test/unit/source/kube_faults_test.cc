@@ -46,7 +46,7 @@ class KubeFaultsTest : public KubeSourceTest {
   void ExpectUntouched() const {
     EXPECT_THAT(sink_.services, SizeIs(1));
     EXPECT_THAT(sink_.slices, SizeIs(1));
-    EXPECT_THAT(sink_.nodes, SizeIs(1));
+    EXPECT_THAT(sink_.nodes, SizeIs(2));
     for (const std::string& line : sink_.log) EXPECT_THAT(line, Not(HasSubstr("delete")));
   }
   // The source follows again: a change arrives, and nothing is reported any more.
