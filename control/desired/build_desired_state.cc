@@ -13,10 +13,29 @@
 namespace sluice {
 namespace {
 
+// Of every unknown type the ClusterIP can be served: all that Kubernetes has so far have one.
+std::string ReadType(const model::Service& service, ProblemList& problems) {
+  const std::string& type = service.spec().type();
+  if (type == "ClusterIP" || type == "NodePort" || type == "LoadBalancer") return type;
+  if (!type.empty()) problems.AddUnknown("type", type, "taken as ClusterIP");
+  return "ClusterIP";
+}
+
+// It works through hints alone, which whoever makes the slices puts there; but a word that is not
+// understood may have been meant to do something.
+void CheckTrafficDistribution(const model::Service& service, ProblemList& problems) {
+  const std::string& wanted = service.spec().traffic_distribution();
+  if (wanted.empty() || wanted == "PreferSameZone" || wanted == "PreferClose" ||
+      wanted == "PreferSameNode") {
+    return;
+  }
+  problems.AddUnknown("trafficDistribution", wanted, "only the hints of the endpoints count");
+}
+
 bool ReadPolicy(const char* field, const std::string& policy, ProblemList& problems) {
   if (policy == "Local") return true;
   if (!policy.empty() && policy != "Cluster") {
-    problems.Add(absl::StrCat(field, ": unknown value \"", policy, "\"; taken as Cluster"));
+    problems.AddUnknown(field, policy, "taken as Cluster");
   }
   return false;
 }
@@ -67,11 +86,7 @@ BuiltService BuildService(const model::Service& service,
     problems.Add("name or namespace is longer than 63 characters; the Service is not served");
     return built;
   }
-  const std::string type = service.spec().type().empty() ? "ClusterIP" : service.spec().type();
-  if (type != "ClusterIP" && type != "NodePort" && type != "LoadBalancer") {
-    problems.Add(absl::StrCat("unknown type \"", type, "\"; the Service is not served"));
-    return built;
-  }
+  const std::string type = ReadType(service, problems);
   const std::vector<PortSpec> ports = ReadPorts(service, problems);
   ServiceAddresses addresses = ReadAddresses(service, problems);
   const std::vector<IpPrefix> source_ranges = ReadSourceRanges(service, addresses, problems);
@@ -81,6 +96,7 @@ BuiltService BuildService(const model::Service& service,
       ReadPolicy("internalTrafficPolicy", service.spec().internal_traffic_policy(), problems);
   const bool external_local =
       ReadPolicy("externalTrafficPolicy", service.spec().external_traffic_policy(), problems);
+  CheckTrafficDistribution(service, problems);
   CheckSlices(slices, built.problems);
   for (const PortSpec& port : ports) {
     DesiredService desired;

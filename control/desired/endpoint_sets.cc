@@ -171,6 +171,25 @@ void MakeSets(const CandidateMap& candidates, bool v4, const NodeConfig& node,
   }
 }
 
+// False, with one line for the whole slice, when its endpoints are not named by IP addresses.
+bool CheckAddressType(const model::EndpointSlice& slice, ProblemList& problems) {
+  const std::string& type = slice.address_type();
+  if (type == "IPv4" || type == "IPv6") return true;
+  const std::string skipped =
+      absl::StrCat("its ", slice.endpoints_size(), " endpoint(s) are skipped");
+  if (type == "FQDN") {
+    problems.Add(absl::StrCat("addressType: FQDN: names are not looked up; ", skipped));
+  } else {
+    problems.AddUnknown("addressType", type, skipped);
+  }
+  return false;
+}
+
+// Whether Kubernetes has it, whatever becomes of it here.
+bool IsProtocol(const std::string& protocol) {
+  return protocol.empty() || protocol == "TCP" || protocol == "UDP" || protocol == "SCTP";
+}
+
 }  // namespace
 
 void CheckSlices(std::span<const model::EndpointSlice* const> slices,
@@ -180,7 +199,9 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
     ProblemList list(absl::StrCat("EndpointSlice ", slice->metadata().name_space(), "/",
                                   slice->metadata().name()),
                      problems);
+    const bool has_addresses = CheckAddressType(*slice, list);
     for (const model::Endpoint& endpoint : slice->endpoints()) {
+      if (!has_addresses) break;
       const absl::StatusOr<IpAddress> address = AddressOf(endpoint, *slice);
       if (!address.ok()) {
         list.Add(absl::StrCat(address.status().message(), "; the endpoint is skipped"));
@@ -191,6 +212,9 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
       if (port.has_port() && !IsPort(port.port())) {
         list.Add(absl::StrCat("port \"", port.name(), "\": ", port.port(),
                               " is not within 1-65535; it is skipped"));
+      } else if (!IsProtocol(port.protocol())) {
+        list.AddUnknown(absl::StrCat("port \"", port.name(), "\": protocol"), port.protocol(),
+                        "the port is skipped");
       }
     }
   }

@@ -59,7 +59,27 @@ void ReadAddress(const std::string& field, const std::string& text,
   list.push_back(*address);
 }
 
+// Of an unknown mode only so much is known that it is not VIP.
+void CheckIpModes(const model::Service& service, ProblemList& problems) {
+  for (const model::LoadBalancerIngress& ingress : service.status().load_balancer().ingress()) {
+    if (IsCaptured(ingress) || ingress.ip_mode() == "Proxy") continue;
+    problems.AddUnknown(absl::StrCat("status.loadBalancer.ingress: ipMode of ", ingress.ip()),
+                        ingress.ip_mode(), "taken as Proxy, the address is left to the balancer");
+  }
+}
+
 }  // namespace
+
+// ipMode Proxy: the balancer wants to see the traffic itself.
+bool IsCaptured(const model::LoadBalancerIngress& ingress) {
+  return ingress.ip_mode().empty() || ingress.ip_mode() == "VIP";
+}
+
+void ProblemList::AddUnknown(std::string_view field, std::string_view value,
+                             std::string_view done) {
+  Add(absl::StrCat(std::string(field), ": unknown value \"", std::string(value), "\"; ",
+                   std::string(done)));
+}
 
 absl::StatusOr<IpAddress> ParseUnicast(const std::string& text) {
   absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
@@ -124,10 +144,9 @@ ServiceAddresses ReadAddresses(const model::Service& service, ProblemList& probl
     ReadAddress("externalIPs", text, addresses, addresses.external, problems);
   }
   if (service.spec().type() == "LoadBalancer") {
+    CheckIpModes(service, problems);
     for (const model::LoadBalancerIngress& ingress : service.status().load_balancer().ingress()) {
-      // ipMode Proxy: the balancer wants to see the traffic itself.
-      const bool captured = ingress.ip_mode().empty() || ingress.ip_mode() == "VIP";
-      if (ingress.ip().empty() || !captured) continue;
+      if (ingress.ip().empty() || !IsCaptured(ingress)) continue;
       ReadAddress("status.loadBalancer.ingress", ingress.ip(), addresses, addresses.load_balancer,
                   problems);
     }
@@ -164,7 +183,7 @@ std::uint32_t ReadAffinity(const model::Service& service, ProblemList& problems)
   const std::string& affinity = service.spec().session_affinity();
   if (affinity.empty() || affinity == "None") return 0;
   if (affinity != "ClientIP") {
-    problems.Add(absl::StrCat("sessionAffinity: unknown value \"", affinity, "\"; taken as None"));
+    problems.AddUnknown("sessionAffinity", affinity, "taken as None");
     return 0;
   }
   const model::ClientIpConfig& config = service.spec().session_affinity_config().client_ip();

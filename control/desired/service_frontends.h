@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/desired/build_desired_state.h"
@@ -25,6 +26,8 @@ class ProblemList {
   ProblemList(std::string object, std::vector<Problem>& problems)
       : object_(std::move(object)), problems_(&problems) {}
   void Add(std::string message) { problems_->push_back({object_, std::move(message)}); }
+  // A word of tomorrow's API or a slip of the pen, and what is `done` instead.
+  void AddUnknown(std::string_view field, std::string_view value, std::string_view done);
 
  private:
   std::string object_;
@@ -41,6 +44,9 @@ struct ServiceAddresses {
 
   bool HasFamilyOf(const IpAddress& address) const { return address.is_v4() ? has_v4 : has_v6; }
 };
+
+// Whether traffic to an address of status.loadBalancer is sluice's to carry.
+bool IsCaptured(const model::LoadBalancerIngress& ingress);
 
 std::vector<PortSpec> ReadPorts(const model::Service& service, ProblemList& problems);
 ServiceAddresses ReadAddresses(const model::Service& service, ProblemList& problems);

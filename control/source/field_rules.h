@@ -34,4 +34,8 @@ struct FieldEntry {
 // lives as long as the program. Cost: a hash lookup after the first call for a type.
 const std::vector<FieldEntry>& FieldsOf(const google::protobuf::Descriptor* type);
 
+// Whether Kubernetes, as this build knows it, has no such field in the message; false also where
+// control/model has only some of a message's fields. Thread-safe.
+bool IsUnknownField(const google::protobuf::Descriptor* type, std::string_view name);
+
 }  // namespace sluice

@@ -175,7 +175,7 @@ void DocumentReader::ReadAs(Id object) {
   CheckMetadata(tree_, object, metadata, problems);
   const bool named = !metadata.name().empty();
 
-  std::vector<FieldProblem> remarks;
+  std::vector<FieldProblem> remarks = reader.remarks();
   // Rules that join fields are asked only when the fields themselves are right: else they would
   // complain of what is missing because it was wrong.
   if (problems.empty()) CheckObject(tree_, object, message, problems, remarks);

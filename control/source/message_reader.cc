@@ -65,6 +65,18 @@ void MessageReader::AddProblem(Id value, std::string message) {
       {tree_.line(value), path.empty() ? std::move(message) : absl::StrCat(path, ": ", message)});
 }
 
+void MessageReader::RemarkUnknownField(Id key, const Message& message) {
+  const google::protobuf::Descriptor* type = message.GetDescriptor();
+  const std::string_view name = tree_.text(key);
+  if (name == "<<" || remarks_.size() >= kMaxFieldProblems || !IsUnknownField(type, name) ||
+      !unknown_fields_.emplace(type, name).second) {
+    return;
+  }
+  path_.push_back({name});
+  remarks_.push_back({tree_.line(key), absl::StrCat(Path(), ": unknown field; it is ignored")});
+  path_.pop_back();
+}
+
 std::string MessageReader::Describe(Id value) const {
   const ValueKind kind = tree_.kind(value);
   const std::string_view name = ValueKindName(kind);
@@ -121,7 +133,10 @@ void MessageReader::ReadFields(Id value, Message& message, std::vector<Id>& seen
     const auto entry = std::find_if(fields.begin(), fields.end(), [name](const FieldEntry& field) {
       return field.json_name == name;
     });
-    if (entry == fields.end()) continue;
+    if (entry == fields.end()) {
+      RemarkUnknownField(key, message);
+      continue;
+    }
     Id& seen = seen_at[static_cast<std::size_t>(entry - fields.begin())];
     if (seen == ValueTree::kNone) {
       seen = key;

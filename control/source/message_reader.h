@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A document's values into a Kubernetes message, by protobuf reflection and the JSON names. Fields
-// that the message does not have are skipped: the real API has many more than we use.
+// that the message does not have are skipped: the real API has many more than we use. Those that
+// the real API does not have either are remarked on.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "google/protobuf/message.h"
@@ -34,6 +37,8 @@ class MessageReader {
   void Read(ValueTree::Id value, google::protobuf::Message& message);
 
   const std::vector<FieldProblem>& problems() const { return problems_; }
+  // What is odd and takes nothing away from the object: fields that nobody knows, each once.
+  const std::vector<FieldProblem>& remarks() const { return remarks_; }
   // Whether the document's root names a field twice: a sign of two objects run together, so that
   // what it does not say proves nothing.
   bool root_has_duplicates() const { return root_has_duplicates_; }
@@ -62,6 +67,7 @@ class MessageReader {
   // False, with a problem, when too much has been read by way of aliases.
   bool Count(Id value);
   void AddProblem(Id value, std::string message);
+  void RemarkUnknownField(Id key, const google::protobuf::Message& message);
   void AddTypeProblem(Id value, std::string_view expected);
   std::string Describe(Id value) const;
   std::string Path() const;
@@ -69,6 +75,8 @@ class MessageReader {
   const ValueTree& tree_;
   std::vector<Step> path_;
   std::vector<FieldProblem> problems_;
+  std::vector<FieldProblem> remarks_;
+  std::set<std::pair<const google::protobuf::Descriptor*, std::string_view>> unknown_fields_;
   std::size_t values_read_ = 0;
   bool too_many_values_ = false;
   bool root_has_duplicates_ = false;

@@ -252,6 +252,52 @@ TEST(BuildServiceTest, BadPortsAreReportedAndTheRestStands) {
                                            HasSubstr("a second port of that name and protocol")));
 }
 
+// Each is one line with the default in force, and the rest of the object stands.
+TEST(BuildServiceTest, UnknownWordsAreReportedWithTheirDefaults) {
+  ServiceBuilder service = Web();
+  service.Type("Mesh").spec().set_external_traffic_policy("Topology");
+  service.spec().set_internal_traffic_policy("Zone");
+  service.spec().set_session_affinity("Cookie");
+  service.spec().set_traffic_distribution("PreferMoon");
+  const BuiltService built = Build(service.Port(80).Port(443, "quick", "QUIC"));
+  ASSERT_THAT(built.ports, SizeIs(1));
+  EXPECT_EQ(built.ports[0].type, "ClusterIP");
+  EXPECT_FALSE(built.ports[0].external_local);
+  EXPECT_FALSE(built.ports[0].internal_local);
+  EXPECT_EQ(built.ports[0].affinity_s, 0u);
+  EXPECT_THAT(Frontends(built), ElementsAre("ClusterIP 10.96.0.1 80 6"));
+  EXPECT_THAT(
+      Messages(built),
+      ElementsAre("type: unknown value \"Mesh\"; taken as ClusterIP",
+                  "port \"quick\" (443): unknown protocol \"QUIC\"; the port is not served",
+                  "sessionAffinity: unknown value \"Cookie\"; taken as None",
+                  "internalTrafficPolicy: unknown value \"Zone\"; taken as Cluster",
+                  "externalTrafficPolicy: unknown value \"Topology\"; taken as Cluster",
+                  "trafficDistribution: unknown value \"PreferMoon\"; only the hints of the "
+                  "endpoints count"));
+}
+
+TEST(BuildServiceTest, AnUnknownIpModeIsNotCaptured) {
+  const BuiltService built = Build(Web()
+                                       .Type("LoadBalancer")
+                                       .Ingress("203.0.113.1", "Tomorrow")
+                                       .Ingress("203.0.113.2", "Proxy")
+                                       .Ingress("203.0.113.3", "VIP"));
+  EXPECT_THAT(Frontends(built),
+              ElementsAre("ClusterIP 10.96.0.1 80 6", "LoadBalancer 203.0.113.3 80 6"));
+  EXPECT_THAT(Messages(built), ElementsAre("status.loadBalancer.ingress: ipMode of 203.0.113.1: "
+                                           "unknown value \"Tomorrow\"; taken as Proxy, the "
+                                           "address is left to the balancer"));
+}
+
+TEST(BuildServiceTest, KnownTrafficDistributionsSayNothing) {
+  for (const char* known : {"PreferSameZone", "PreferClose", "PreferSameNode"}) {
+    ServiceBuilder service = Web();
+    service.spec().set_traffic_distribution(known);
+    EXPECT_THAT(Messages(Build(service)), ElementsAre()) << known;
+  }
+}
+
 TEST(BuildServiceTest, SourceRangesAreTrimmedAndBadOnesSkipped) {
   const BuiltService built = Build(Web()
                                        .Type("LoadBalancer")

@@ -272,6 +272,27 @@ TEST_P(EndpointSetsTest, BadTargetPortsAreReportedAndSkipped) {
   EXPECT_EQ(problems.size(), 2u);
 }
 
+TEST_P(EndpointSetsTest, UnknownWordsOfASliceAreOneLineEach) {
+  const std::pair<const char*, const char*> types[] = {
+      {"MAC", "addressType: unknown value \"MAC\"; its 2 endpoint(s) are skipped"},
+      {"FQDN", "addressType: FQDN: names are not looked up; its 2 endpoint(s) are skipped"}};
+  for (const auto& [type, message] : types) {
+    SliceBuilder slice("web", "a", type);
+    slice.Port(80).Port(443, "quick", "QUIC").Endpoint(Address(1)).Endpoint(Address(2));
+    const model::EndpointSlice built = slice.Build();
+    const model::EndpointSlice* pointer = &built;
+    std::vector<Problem> problems;
+    CheckSlices({&pointer, 1}, problems);
+    EXPECT_THAT(
+        problems,
+        ElementsAre(
+            Problem{"EndpointSlice default/web-a", message},
+            Problem{"EndpointSlice default/web-a",
+                    "port \"quick\": protocol: unknown value \"QUIC\"; the port is skipped"}));
+    EXPECT_THAT(Backends({slice}), IsEmpty());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, EndpointSetsTest, ::testing::Bool(),
                          [](const auto& param) { return param.param ? "IPv4" : "IPv6"; });
 
