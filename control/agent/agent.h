@@ -99,6 +99,7 @@ class Agent final : public AgentView {
   ProxyHealth Health() const;
   std::vector<std::string> Degraded() const;
   Snapshot BuildSnapshot(SnapshotParts parts) const;
+  ServiceSnapshot TakeService(const DesiredService& service) const;
   std::vector<DropSample> NameDrops() const;
   bool IsSynced() const;
   bool NodeIsEligible() const;  // not about to be removed

@@ -47,6 +47,25 @@ std::vector<std::string> Agent::Degraded() const {
   return degraded;
 }
 
+ServiceSnapshot Agent::TakeService(const DesiredService& service) const {
+  const ObjectName object{service.name.name_space, service.name.name};
+  const ClusterState& cluster = reconciler_->cluster();
+  ServiceSnapshot taken;
+  taken.service = service;
+  taken.id = reconciler_->ServiceId(service.name);
+  taken.slices = cluster.PackedSlicesOf(object);
+  taken.slice_names = cluster.SliceNamesOf(object);
+  const auto refused = reconciler_->refused().find(service.name);
+  if (refused != reconciler_->refused().end()) {
+    taken.refused = std::string(refused->second.message());
+  }
+  // The object is unpacked for that: only where it may have something to say.
+  const model::Service* found =
+      service.type == "LoadBalancer" ? cluster.FindService(object) : nullptr;
+  if (found != nullptr) taken.no_load_balancer_address = WhyNoLoadBalancerAddress(*found);
+  return taken;
+}
+
 Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   Snapshot snapshot;
   snapshot.node_name = options_.node_name;
@@ -85,9 +104,10 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.flows_deleted_v4 = sweep_->deleted_v4();
   if (parts.services) {
     for (const auto& [name, service] : reconciler_->services()) {
-      snapshot.services.push_back(
-          {service, reconciler_->ServiceId(name),
-           reconciler_->cluster().PackedSlicesOf({name.name_space, name.name})});
+      snapshot.services.push_back(TakeService(service));
+    }
+    for (const auto& [name, why] : reconciler_->not_served()) {
+      snapshot.unserved.push_back({name.name_space, name.name, why});
     }
   }
   if (parts.drops) snapshot.drops = NameDrops();

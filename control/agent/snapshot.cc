@@ -38,35 +38,67 @@ std::string_view StateName(BackendState state) {
   return "notReady";
 }
 
-// Of the entry's backends, by place.
-std::vector<std::string> NodeNames(const ServiceSnapshot& entry, const std::string& own_node) {
-  std::vector<model::EndpointSlice> slices(entry.slices.size());
-  std::vector<const model::EndpointSlice*> pointers;
-  for (std::size_t i = 0; i < slices.size(); ++i) {
-    slices[i].ParseFromString(entry.slices[i]);  // our own bytes
-    pointers.push_back(&slices[i]);
-  }
-  const ServicePortName& name = entry.service.name;
-  NodeConfig node;
-  node.node_name = own_node;
-  return NodeNamesOf(entry.service.backends, {.name = name.port_name, .protocol = name.protocol},
-                     pointers, node);
+std::vector<model::EndpointSlice> Unpack(const std::vector<std::string>& packed) {
+  std::vector<model::EndpointSlice> slices(packed.size());
+  for (std::size_t i = 0; i < slices.size(); ++i) slices[i].ParseFromString(packed[i]);  // ours
+  return slices;
 }
 
+// Of the entry's backends, by place.
+std::vector<std::string> NodeNames(const ServiceSnapshot& entry, const PortSpec& port,
+                                   const std::vector<model::EndpointSlice>& slices,
+                                   const std::string& own_node) {
+  std::vector<const model::EndpointSlice*> pointers;
+  for (const model::EndpointSlice& slice : slices) pointers.push_back(&slice);
+  NodeConfig node;
+  node.node_name = own_node;
+  return NodeNamesOf(entry.service.backends, port, pointers, node);
+}
+
+// The slices of the Service: whether they have the port, and which ports they have.
+Json SlicesJson(const ServiceSnapshot& entry, const PortSpec& port,
+                const std::vector<model::EndpointSlice>& slices) {
+  std::set<std::string> ports;
+  bool has_port = false;
+  for (const model::EndpointSlice& slice : slices) {
+    has_port = has_port || HasPort(slice, port);
+    for (const model::EndpointPort& each : slice.ports()) {
+      ports.insert(
+          absl::StrCat(each.name(), "/", each.protocol().empty() ? "TCP" : each.protocol()));
+    }
+  }
+  return {{"names", entry.slice_names}, {"havePort", has_port}, {"ports", ports}};
+}
+
+const char* PolicyName(bool local) { return local ? "Local" : "Cluster"; }
+
 Json ServiceJson(const ServiceSnapshot& entry, const std::string& own_node) {
-  const std::vector<std::string> nodes = NodeNames(entry, own_node);
+  const ServicePortName& name = entry.service.name;
+  const PortSpec port{.name = name.port_name, .protocol = name.protocol};
+  const std::vector<model::EndpointSlice> slices = Unpack(entry.slices);
+  const std::vector<std::string> nodes = NodeNames(entry, port, slices, own_node);
   Json backends = Json::array();
   for (std::size_t i = 0; i < entry.service.backends.size(); ++i) {
     const DesiredBackend& backend = entry.service.backends[i];
     backends.push_back({{"address", backend.address.address.ToString()},
                         {"port", backend.address.port},
                         {"node", nodes[i]},
-                        {"state", StateName(backend.state)}});
+                        {"state", StateName(backend.state)},
+                        {"local", backend.local},
+                        {"inClusterSet", backend.in_cluster_set},
+                        {"inLocalSet", backend.in_local_set}});
   }
-  const ServicePortName& name = entry.service.name;
-  return {{"namespace", name.name_space},   {"name", name.name},
-          {"portName", name.port_name},     {"protocol", ProtocolName(name.protocol)},
-          {"type", entry.service.type},     {"id", entry.id},
+  return {{"namespace", name.name_space},
+          {"name", name.name},
+          {"portName", name.port_name},
+          {"protocol", ProtocolName(name.protocol)},
+          {"type", entry.service.type},
+          {"id", entry.id},
+          {"internalTrafficPolicy", PolicyName(entry.service.internal_local)},
+          {"externalTrafficPolicy", PolicyName(entry.service.external_local)},
+          {"refused", entry.refused},
+          {"noLoadBalancerAddress", entry.no_load_balancer_address},
+          {"slices", SlicesJson(entry, port, slices)},
           {"backends", std::move(backends)}};
 }
 
@@ -163,6 +195,11 @@ std::string SnapshotJson(const Snapshot& snapshot, const std::vector<MapUse>& ma
   json["services"] = Json::array();
   for (const ServiceSnapshot& service : snapshot.services) {
     json["services"].push_back(ServiceJson(service, snapshot.node_name));
+  }
+  json["servicesNotServed"] = Json::array();
+  for (const UnservedService& service : snapshot.unserved) {
+    json["servicesNotServed"].push_back(
+        {{"namespace", service.name_space}, {"name", service.name}, {"why", service.why}});
   }
   json["listenersShadowed"] = ShadowedJson(snapshot);
   json["timeouts"] = {{"tcpEstablished", absl::FormatDuration(snapshot.timeouts.tcp_established)},

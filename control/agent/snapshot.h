@@ -36,6 +36,16 @@ struct ServiceSnapshot {
   // As ClusterState::PackedSlicesOf: they have the names of the backends' nodes, and to look for
   // those is for the thread that answers, not for the loop.
   std::vector<std::string> slices;
+  std::vector<std::string> slice_names;
+  std::string refused;  // why the maps have not what was asked for; empty: they have
+  std::string no_load_balancer_address;  // as WhyNoLoadBalancerAddress
+};
+
+// A Service that is there and not served.
+struct UnservedService {
+  std::string name_space;
+  std::string name;
+  std::string why;
 };
 
 // A sampled drop, with the names of its time.
@@ -71,6 +81,7 @@ struct Snapshot {
   std::vector<IpAddress> node_addresses;
   std::map<std::string, bool> features;
   std::vector<ServiceSnapshot> services;  // when asked for
+  std::vector<UnservedService> unserved;  // with services
   std::vector<ShadowedPort> shadowed;
   SweepTimeouts timeouts;
   SweepCounts flows;

@@ -122,6 +122,10 @@ class Reconciler final : public ClusterSink {
   std::vector<Problem> conflicts() const { return tracker_.Conflicts(); }
   // Desired, also where it is not in the maps yet.
   const std::map<ServicePortName, DesiredService>& services() const { return tracker_.services(); }
+  // Services that are there and not served, with the reason in words.
+  const std::map<ObjectName, std::string>& not_served() const { return tracker_.not_served(); }
+  // Service ports that stay as they were for want of room in a map, and what the planner said.
+  const std::map<ServicePortName, absl::Status>& refused() const { return refused_; }
   // The id in the maps; 0: none yet.
   std::uint32_t ServiceId(const ServicePortName& name) const { return state_->ServiceId(name); }
   // The backends whose live connections are counted (sl_loads). Cost: linear in the services.

@@ -59,25 +59,50 @@ void SumUpSets(std::vector<DesiredService>& ports) {
 
 }  // namespace
 
-bool IsServed(const model::Service& service, const NodeConfig& node) {
+std::string WhyNotServed(const model::Service& service, const NodeConfig& node) {
   const auto& labels = service.metadata().labels();
+  const model::ServiceSpec& spec = service.spec();
   const auto proxy = labels.find(kProxyNameLabel);
-  if (proxy != labels.end() && proxy->second != node.proxy_name) return false;
-  if (labels.contains(kHeadlessLabel)) return false;
-  if (service.spec().type() == "ExternalName") return false;
-  const bool has_address =
-      !service.spec().cluster_ip().empty() || service.spec().cluster_ips_size() > 0;
-  const bool headless =
-      service.spec().cluster_ip() == "None" ||
-      (service.spec().cluster_ips_size() > 0 && service.spec().cluster_ips(0) == "None");
-  return has_address && !headless;
+  if (proxy != labels.end() && proxy->second != node.proxy_name) {
+    return absl::StrCat("its label ", kProxyNameLabel, " leaves it to another proxy, \"",
+                        proxy->second, "\"");
+  }
+  if (labels.contains(kHeadlessLabel)) {
+    return absl::StrCat("headless (label ", kHeadlessLabel,
+                        "): clients have to find the endpoints' ", "own addresses");
+  }
+  if (spec.type() == "ExternalName") return "of type ExternalName: a name of DNS and no address";
+  if (spec.cluster_ip() == "None" ||
+      (spec.cluster_ips_size() > 0 && spec.cluster_ips(0) == "None")) {
+    return "headless (clusterIP: None): clients get the endpoints' own addresses from DNS";
+  }
+  if (spec.cluster_ip().empty() && spec.cluster_ips_size() == 0) return "it has no ClusterIP yet";
+  return "";
+}
+
+std::string WhyNoLoadBalancerAddress(const model::Service& service) {
+  if (service.spec().type() != "LoadBalancer") return "";
+  bool has_ip = false;
+  for (const model::LoadBalancerIngress& ingress : service.status().load_balancer().ingress()) {
+    if (ingress.ip().empty()) continue;
+    if (IsCaptured(ingress)) return "";
+    has_ip = true;
+  }
+  if (has_ip) {
+    return "the addresses of status.loadBalancer are not of ipMode VIP: they are left to the "
+           "balancer";
+  }
+  return service.status().load_balancer().ingress_size() == 0
+             ? "status.loadBalancer has no address yet: whatever gives them out has given none"
+             : "status.loadBalancer has names only, and no address";
 }
 
 BuiltService BuildService(const model::Service& service,
                           std::span<const model::EndpointSlice* const> slices,
                           const NodeConfig& node) {
   BuiltService built;
-  if (!IsServed(service, node)) return built;
+  built.not_served = WhyNotServed(service, node);
+  if (!built.not_served.empty()) return built;
   const model::ObjectMeta& meta = service.metadata();
   ProblemList problems(absl::StrCat("Service ", meta.name_space(), "/", meta.name()),
                        built.problems);

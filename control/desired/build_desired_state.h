@@ -38,11 +38,16 @@ struct BuiltService {
   // One for each port that can be followed; `frontends` is all that the port claims, sorted.
   std::vector<DesiredService> ports;
   std::vector<Problem> problems;
+  std::string not_served;  // as WhyNotServed
 };
 
-// Whether this agent serves the Service at all: not headless, not ExternalName, not another
-// proxy's.
-bool IsServed(const model::Service& service, const NodeConfig& node);
+// Why this agent does not serve the Service at all, in words: headless, ExternalName, another
+// proxy's, no ClusterIP. Empty: it does.
+std::string WhyNotServed(const model::Service& service, const NodeConfig& node);
+
+// Why a Service of type LoadBalancer has no address of status.loadBalancer that sluice could serve,
+// in words. Empty: it has one, or is of another type.
+std::string WhyNoLoadBalancerAddress(const model::Service& service);
 
 // `slices`: those that name the Service, in any order. What cannot be followed is in `problems` and
 // the rest stands. Cost: linear in the endpoints times the Service's ports.

@@ -39,6 +39,11 @@ void DesiredTracker::Update(const ObjectName& name, const ClusterState& cluster,
                       " slice(s) of it are kept until it is")});
   }
   SetProblems(name, std::move(built.problems));
+  if (built.not_served.empty()) {
+    not_served_.erase(name);
+  } else {
+    not_served_[name] = std::move(built.not_served);
+  }
   TakeOver(name, std::move(built.ports), service == nullptr ? Age{} : AgeOf(*service), changed);
 }
 
@@ -96,6 +101,7 @@ void DesiredTracker::UpdateAll(const ClusterState& cluster, std::set<ServicePort
   std::set<ObjectName> names;
   for (const auto& [name, service] : services_) names.insert({name.name_space, name.name});
   for (const auto& [name, problems] : problems_) names.insert(name);
+  for (const auto& [name, why] : not_served_) names.insert(name);
   cluster.ForEachService([&](const model::Service& service) {
     names.insert({service.metadata().name_space(), service.metadata().name()});
   });

@@ -40,6 +40,8 @@ class DesiredTracker {
   std::vector<Problem> ObjectProblems() const;
   std::vector<Problem> Problems() const;
   std::vector<Problem> Conflicts() const { return claims_.Conflicts(); }
+  // Services that are there and not served, with the reason in words.
+  const std::map<ObjectName, std::string>& not_served() const { return not_served_; }
   // Slices whose Service is not there: kept for when it comes.
   std::size_t slices_without_service() const;
 
@@ -52,6 +54,7 @@ class DesiredTracker {
   NodeConfig node_;
   std::map<ServicePortName, DesiredService> services_;
   std::map<ObjectName, std::vector<Problem>> problems_;
+  std::map<ObjectName, std::string> not_served_;
   FrontendClaims claims_;
   std::map<ObjectName, std::size_t> slices_without_service_;
 };

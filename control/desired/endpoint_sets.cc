@@ -232,6 +232,10 @@ std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
   return backends;
 }
 
+bool HasPort(const model::EndpointSlice& slice, const PortSpec& port) {
+  return Counts(slice) && !TargetPorts(port, slice).empty();
+}
+
 std::vector<std::string> NodeNamesOf(std::span<const DesiredBackend> backends, const PortSpec& port,
                                      std::span<const model::EndpointSlice* const> slices,
                                      const NodeConfig& node) {

@@ -22,6 +22,9 @@ std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
                                        std::span<const model::EndpointSlice* const> slices,
                                        const NodeConfig& node);
 
+// Whether `slice` counts at all and has a port for `port`: else its endpoints are not the port's.
+bool HasPort(const model::EndpointSlice& slice, const PortSpec& port);
+
 // The name of the node that each of `backends` is on, by place; empty where the slices do not say.
 // `port` and `slices`: as BackendsOf took them, or what has become of them since.
 std::vector<std::string> NodeNamesOf(std::span<const DesiredBackend> backends, const PortSpec& port,

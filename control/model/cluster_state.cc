@@ -245,6 +245,12 @@ std::vector<std::string> ClusterState::PackedSlicesOf(const ObjectName& service)
   return packed;
 }
 
+std::vector<std::string> ClusterState::SliceNamesOf(const ObjectName& service) const {
+  std::vector<std::string> names;
+  for (const auto* entry : EntriesOf(service)) names.push_back(entry->first.name);
+  return names;
+}
+
 void ClusterState::ForEachService(const std::function<void(const model::Service&)>& visit) const {
   model::Service service;
   for (const auto& [name, packed] : services_) {

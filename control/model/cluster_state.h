@@ -101,6 +101,9 @@ class ClusterState {
   // Service, slice and namespace. Cost: far below that of making messages of them.
   std::vector<std::string> PackedSlicesOf(const ObjectName& service) const;
 
+  // Their names, in the order of PackedSlicesOf.
+  std::vector<std::string> SliceNamesOf(const ObjectName& service) const;
+
   // In the order of namespace and name, slices in that of namespace, Service and name. `visit` must
   // not change the state.
   void ForEachService(const std::function<void(const model::Service&)>& visit) const;

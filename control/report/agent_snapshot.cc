@@ -50,6 +50,15 @@ AgentService ReadService(const Json& json) {
   Read(json, "protocol", service.protocol);
   Read(json, "type", service.type);
   Read(json, "id", service.id);
+  Read(json, "internalTrafficPolicy", service.internal_policy);
+  Read(json, "externalTrafficPolicy", service.external_policy);
+  Read(json, "refused", service.refused);
+  Read(json, "noLoadBalancerAddress", service.no_load_balancer_address);
+  Json slices = Json::object();
+  Read(json, "slices", slices);
+  Read(slices, "names", service.slices);
+  Read(slices, "ports", service.slice_ports);
+  Read(slices, "havePort", service.slices_have_port);
   for (const Json& element : Elements(json, "backends")) {
     AgentBackend backend;
     std::string address;
@@ -57,6 +66,9 @@ AgentService ReadService(const Json& json) {
     Read(element, "port", backend.port);
     Read(element, "node", backend.node);
     Read(element, "state", backend.state);
+    Read(element, "local", backend.local);
+    Read(element, "inClusterSet", backend.in_cluster_set);
+    Read(element, "inLocalSet", backend.in_local_set);
     // An address that does not parse matches no row of a map, so nothing could be shown for it.
     if (const auto parsed = IpAddress::Parse(address); parsed.ok()) {
       backend.address = *parsed;
@@ -112,6 +124,12 @@ AgentSnapshot ReadSnapshot(const Json& json) {
   }
   for (const Json& element : Elements(json, "services")) {
     snapshot.services.push_back(ReadService(element));
+  }
+  for (const Json& element : Elements(json, "servicesNotServed")) {
+    AgentUnserved& unserved = snapshot.unserved.emplace_back();
+    Read(element, "namespace", unserved.name_space);
+    Read(element, "name", unserved.name);
+    Read(element, "why", unserved.why);
   }
   return snapshot;
 }

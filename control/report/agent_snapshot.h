@@ -22,6 +22,9 @@ struct AgentBackend {
   std::uint16_t port = 0;
   std::string node;   // empty: not said
   std::string state;  // "ready", "terminating", "notReady"
+  bool local = false;
+  bool in_cluster_set = false;  // takes new connections where the policy is Cluster
+  bool in_local_set = false;    // and where it is Local
 };
 
 struct AgentService {
@@ -32,6 +35,20 @@ struct AgentService {
   std::string type;      // "ClusterIP", "NodePort", "LoadBalancer"
   std::uint32_t id = 0;
   std::vector<AgentBackend> backends;
+  std::string internal_policy;  // "Cluster", "Local"; empty: an agent that does not say
+  std::string external_policy;
+  std::string refused;                   // why it is not in the maps as it should be
+  std::string no_load_balancer_address;  // why it has none that sluice could serve
+  std::vector<std::string> slices;       // names
+  std::vector<std::string> slice_ports;  // "name/TCP": of all slices
+  bool slices_have_port = false;         // some slice has this port
+};
+
+// A Service that is there and not served.
+struct AgentUnserved {
+  std::string name_space;
+  std::string name;
+  std::string why;
 };
 
 struct AgentProblem {
@@ -71,6 +88,7 @@ struct AgentSnapshot {
   std::vector<std::string> node_addresses;
   Json features = Json::object();  // name -> true or false
   std::vector<AgentService> services;
+  std::vector<AgentUnserved> unserved;
   std::vector<ShadowedListener> listeners_shadowed;
   Json timeouts = Json::object();  // name -> value, as the agent gives them
 };

@@ -49,10 +49,17 @@ TEST(SnapshotJsonTest, IsUnderstoodBySluicectl) {
   DesiredBackend backend;
   backend.address = {IpAddress::Parse("10.244.1.5").value(), 8080, IPPROTO_TCP};
   backend.state = BackendState::kTerminating;
+  backend.local = true;
+  backend.in_local_set = true;
   service.service.backends = {backend};
+  service.service.external_local = true;
+  service.slice_names = {"a-x"};
+  service.refused = "sl_slots is full";
+  service.no_load_balancer_address = "no address yet";
   service.slices = {
       SliceBuilder("a", "x").Endpoint("10.244.1.5", "n2").Build().SerializeAsString()};
   snapshot.services = {service};
+  snapshot.unserved = {{"default", "db", "headless"}};
 
   const std::string text = SnapshotJson(snapshot, {{"sl_flows", 3, 100}});
   const auto read = report::ParseAgentSnapshot(text);
@@ -85,6 +92,19 @@ TEST(SnapshotJsonTest, IsUnderstoodBySluicectl) {
   ASSERT_THAT(read->services[0].backends, SizeIs(1));
   EXPECT_EQ(read->services[0].backends[0].state, "terminating");
   EXPECT_EQ(read->services[0].backends[0].node, "n2");
+  EXPECT_TRUE(read->services[0].backends[0].local);
+  EXPECT_FALSE(read->services[0].backends[0].in_cluster_set);
+  EXPECT_TRUE(read->services[0].backends[0].in_local_set);
+  EXPECT_EQ(read->services[0].internal_policy, "Cluster");
+  EXPECT_EQ(read->services[0].external_policy, "Local");
+  EXPECT_EQ(read->services[0].refused, "sl_slots is full");
+  EXPECT_EQ(read->services[0].no_load_balancer_address, "no address yet");
+  EXPECT_THAT(read->services[0].slices, ElementsAre("a-x"));
+  EXPECT_THAT(read->services[0].slice_ports, ElementsAre("http/TCP"));
+  EXPECT_TRUE(read->services[0].slices_have_port);
+  ASSERT_THAT(read->unserved, SizeIs(1));
+  EXPECT_EQ(read->unserved[0].name, "db");
+  EXPECT_EQ(read->unserved[0].why, "headless");
   EXPECT_EQ(Json::parse(text)["maps"]["sl_flows"]["size"], 100);
 }
 

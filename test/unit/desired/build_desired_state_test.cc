@@ -277,6 +277,33 @@ TEST(BuildServiceTest, UnknownWordsAreReportedWithTheirDefaults) {
                   "endpoints count"));
 }
 
+TEST(BuildServiceTest, WhatIsNotServedSaysWhy) {
+  const auto why = [](const ServiceBuilder& service) {
+    const BuiltService built = Build(service);
+    EXPECT_THAT(built.ports, SizeIs(0));
+    EXPECT_THAT(Messages(built), ElementsAre());
+    return built.not_served;
+  };
+  EXPECT_EQ(Build(Web()).not_served, "");
+  EXPECT_THAT(why(ServiceBuilder().ClusterIp("None")), HasSubstr("headless (clusterIP: None)"));
+  EXPECT_THAT(why(ServiceBuilder()), HasSubstr("no ClusterIP yet"));
+  EXPECT_THAT(why(ServiceBuilder().Type("ExternalName")), HasSubstr("ExternalName"));
+  EXPECT_THAT(why(Web().Label(kProxyNameLabel, "other")), HasSubstr("another proxy, \"other\""));
+  EXPECT_THAT(why(Web().Label(kHeadlessLabel, "")), HasSubstr(kHeadlessLabel));
+}
+
+TEST(BuildServiceTest, ALoadBalancerWithoutAddressSaysWhy) {
+  const auto why = [](const ServiceBuilder& service) {
+    return WhyNoLoadBalancerAddress(service.Build());
+  };
+  EXPECT_EQ(why(Web()), "");
+  EXPECT_THAT(why(Web().Type("LoadBalancer")), HasSubstr("no address yet"));
+  EXPECT_THAT(why(Web().Type("LoadBalancer").Ingress("203.0.113.1", "Proxy")),
+              HasSubstr("left to the balancer"));
+  EXPECT_THAT(why(Web().Type("LoadBalancer").Ingress("")), HasSubstr("names only"));
+  EXPECT_EQ(why(Web().Type("LoadBalancer").Ingress("2001:db8::1")), "");
+}
+
 TEST(BuildServiceTest, AnUnknownIpModeIsNotCaptured) {
   const BuiltService built = Build(Web()
                                        .Type("LoadBalancer")

@@ -204,6 +204,17 @@ TEST_F(DesiredTrackerTest, SharedAddressHasOneAddressRowAndNoConflict) {
   EXPECT_EQ(rows(), 0u);
 }
 
+TEST_F(DesiredTrackerTest, RemembersWhyAServiceIsNotServed) {
+  Set(ServiceBuilder("web").ClusterIp("None"));
+  ASSERT_EQ(tracker_.not_served().count({"default", "web"}), 1u);
+  EXPECT_THAT(tracker_.not_served().at({"default", "web"}), HasSubstr("headless"));
+  Set(ServiceBuilder("web").ClusterIp("10.96.0.1"));
+  EXPECT_THAT(tracker_.not_served(), IsEmpty());
+  Set(ServiceBuilder("web").ClusterIp("None"));
+  Delete("web");
+  EXPECT_THAT(tracker_.not_served(), IsEmpty());
+}
+
 TEST_F(DesiredTrackerTest, NothingIsChangedByTheSameAgain) {
   Set(NodePort("a", 1, 100));
   Set(NodePort("b", 2, 200));

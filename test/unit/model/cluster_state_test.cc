@@ -164,6 +164,7 @@ TEST(ClusterStateTest, HandsOutPackedSlicesOfTheServiceAlone) {
     addresses.push_back(slice.endpoints(0).addresses(0));
   }
   EXPECT_THAT(addresses, ElementsAre("198.51.100.1", "198.51.100.2"));
+  EXPECT_THAT(state.SliceNamesOf(Named("web")), ElementsAre("web-1", "web-2"));
 }
 
 // ready, serving, terminating, as those read them who know what a missing one means.

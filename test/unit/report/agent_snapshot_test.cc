@@ -78,7 +78,11 @@ TEST(AgentSnapshotTest, OtherTypesAndOtherTextAreErrors) {
 
 TEST(AgentSnapshotTest, ServicesAreFoundByName) {
   AgentSnapshot snapshot;
-  snapshot.services.push_back({"default", "dns", "", "UDP", "ClusterIP", 4, {}});
+  AgentService& dns = snapshot.services.emplace_back();
+  dns.name_space = "default";
+  dns.name = "dns";
+  dns.protocol = "UDP";
+  dns.id = 4;
   const auto services = ServicesByName(&snapshot);
   ASSERT_EQ(services.count({"default", "dns", "", IPPROTO_UDP}), 1u);
   EXPECT_EQ(services.at({"default", "dns", "", IPPROTO_UDP})->id, 4u);

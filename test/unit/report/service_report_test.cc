@@ -12,15 +12,16 @@ namespace {
 
 AgentSnapshot ExampleAgent() {
   AgentSnapshot agent;
-  agent.services.push_back({"default",
-                            "web",
-                            "http",
-                            "TCP",
-                            "LoadBalancer",
-                            1,
-                            {{Address("203.0.113.1"), 8080, "node-a", "ready"},
-                             {Address("203.0.113.2"), 8080, "node-b", "ready"},
-                             {Address("203.0.113.3"), 8080, "node-b", "terminating"}}});
+  AgentService& web = agent.services.emplace_back();
+  web.name_space = "default";
+  web.name = "web";
+  web.port_name = "http";
+  web.protocol = "TCP";
+  web.type = "LoadBalancer";
+  web.id = 1;
+  web.backends = {{Address("203.0.113.1"), 8080, "node-a", "ready"},
+                  {Address("203.0.113.2"), 8080, "node-b", "ready"},
+                  {Address("203.0.113.3"), 8080, "node-b", "terminating"}};
   return agent;
 }
 
