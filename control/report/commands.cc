@@ -14,6 +14,7 @@
 #include "control/report/map_reader.h"
 #include "control/report/map_report.h"
 #include "control/report/service_report.h"
+#include "control/report/service_show.h"
 #include "control/report/status_report.h"
 
 namespace sluice::report {
@@ -153,14 +154,18 @@ int RunServiceShow(const Session& session, const std::string& service) {
   const absl::StatusOr<PinnedState> state = session.ReadMaps(/*with_flows=*/true);
   if (!state.ok()) return Fail(session, state.status());
   const auto agent = session.AskAgent();
-  auto services = BuildServiceReports(*state, Pointer(agent));
-  std::erase_if(services,
-                [&](const ServiceReport& report) { return !filter->Matches(report.name); });
+  std::vector<AgentDrop> samples;
+  if (agent.has_value()) {
+    auto drops = session.agent().Drops();
+    if (drops.ok()) samples = *std::move(drops);  // else the counters alone have to do
+  }
+  const auto services = BuildShownServices(*state, Pointer(agent), samples, *filter);
   if (services.empty()) {
-    session.Note(absl::StrCat("no service \"", service, "\" in the maps"));
+    session.Note(absl::StrCat("no service \"", service, "\" in the maps",
+                              agent.has_value() ? ", and the agent knows none" : ""));
     return kExitNo;
   }
-  session.Print(ServicesToJson(services), ServicesToDetail(services));
+  session.Print(ShownServicesToJson(services), ShownServicesToDetail(services));
   return kExitOk;
 }
 

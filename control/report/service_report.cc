@@ -164,36 +164,39 @@ std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
   return reports;
 }
 
+Json ServiceToJson(const ServiceReport& service) {
+  Json frontends = Json::array();
+  for (const FrontendReport& frontend : service.frontends) {
+    frontends.push_back({{"address", frontend.address.ToString()},
+                         {"port", frontend.port},
+                         {"kind", frontend.kind}});
+  }
+  Json backends = Json::array();
+  for (const ServiceBackendReport& backend : service.backends) {
+    backends.push_back({{"address", backend.address.ToString()},
+                        {"port", backend.port},
+                        {"node", backend.node},
+                        {"state", backend.state},
+                        {"connections", backend.connections}});
+    if (HasConnections(backend.sockets)) {
+      backends.back()["sockets"] = SocketsToJson(backend.sockets);
+    }
+  }
+  Json json = {{"namespace", service.name.name_space},
+               {"name", service.name.name},
+               {"portName", service.name.port_name},
+               {"protocol", ProtocolName(service.name.protocol)},
+               {"type", service.type},
+               {"frontends", std::move(frontends)},
+               {"backends", std::move(backends)},
+               {"stats", StatsToJson(service.stats)}};
+  if (HasConnections(service.sockets)) json["sockets"] = SocketsToJson(service.sockets);
+  return json;
+}
+
 Json ServicesToJson(const std::vector<ServiceReport>& services) {
   Json array = Json::array();
-  for (const ServiceReport& service : services) {
-    Json frontends = Json::array();
-    for (const FrontendReport& frontend : service.frontends) {
-      frontends.push_back({{"address", frontend.address.ToString()},
-                           {"port", frontend.port},
-                           {"kind", frontend.kind}});
-    }
-    Json backends = Json::array();
-    for (const ServiceBackendReport& backend : service.backends) {
-      backends.push_back({{"address", backend.address.ToString()},
-                          {"port", backend.port},
-                          {"node", backend.node},
-                          {"state", backend.state},
-                          {"connections", backend.connections}});
-      if (HasConnections(backend.sockets)) {
-        backends.back()["sockets"] = SocketsToJson(backend.sockets);
-      }
-    }
-    array.push_back({{"namespace", service.name.name_space},
-                     {"name", service.name.name},
-                     {"portName", service.name.port_name},
-                     {"protocol", ProtocolName(service.name.protocol)},
-                     {"type", service.type},
-                     {"frontends", std::move(frontends)},
-                     {"backends", std::move(backends)},
-                     {"stats", StatsToJson(service.stats)}});
-    if (HasConnections(service.sockets)) array.back()["sockets"] = SocketsToJson(service.sockets);
-  }
+  for (const ServiceReport& service : services) array.push_back(ServiceToJson(service));
   return array;
 }
 
@@ -228,34 +231,32 @@ std::string ServicesToTable(const std::vector<ServiceReport>& services) {
   return table.Render();
 }
 
-std::string ServicesToDetail(const std::vector<ServiceReport>& services) {
-  std::string text;
-  for (const ServiceReport& service : services) {
-    const abi::service_stats& stats = service.stats;
-    absl::StrAppend(&text, text.empty() ? "" : "\n", "Service ", ServiceLabel(service.name), " ",
-                    ProtocolName(service.name.protocol), ", ", service.type, "\n");
-    TextTable frontends({{"KIND"}, {"FRONTEND"}});
-    for (const FrontendReport& frontend : service.frontends) {
-      frontends.AddRow({frontend.kind, FormatEndpoint(frontend.address, frontend.port)});
-    }
-    TextTable backends({{"BACKEND"},
-                        {"NODE"},
-                        {"STATE"},
-                        {"CONNECTIONS", Align::kRight},
-                        {"CONNECT P50 P90 P99", Align::kRight}});
-    for (const ServiceBackendReport& backend : service.backends) {
-      backends.AddRow({FormatEndpoint(backend.address, backend.port), backend.node, backend.state,
-                       HumanCount(backend.connections), ConnectTimesText(backend.sockets)});
-    }
-    absl::StrAppend(&text, frontends.empty() ? "no frontends\n" : frontends.Render(),
-                    backends.empty() ? "no backends\n" : backends.Render());
-    absl::StrAppend(&text, "in: ", HumanCount(stats.packets_in), " packets, ",
-                    HumanBytes(stats.bytes_in), "; out: ", HumanCount(stats.packets_out),
-                    " packets, ", HumanBytes(stats.bytes_out), "\n");
-    absl::StrAppend(&text, "opened ", HumanCount(stats.opened), ", rejected ",
-                    HumanCount(stats.rejected), ", dropped ", HumanCount(stats.dropped),
-                    ", failed ", HumanCount(stats.failed), "\n", SocketsToDetail(service.sockets));
+std::string ServiceToDetail(const ServiceReport& service, const std::vector<std::string>& remarks) {
+  const abi::service_stats& stats = service.stats;
+  std::string text = absl::StrCat("Service ", ServiceLabel(service.name), " ",
+                                  ProtocolName(service.name.protocol), ", ", service.type, "\n");
+  for (const std::string& remark : remarks) absl::StrAppend(&text, remark, "\n");
+  TextTable frontends({{"KIND"}, {"FRONTEND"}});
+  for (const FrontendReport& frontend : service.frontends) {
+    frontends.AddRow({frontend.kind, FormatEndpoint(frontend.address, frontend.port)});
   }
+  TextTable backends({{"BACKEND"},
+                      {"NODE"},
+                      {"STATE"},
+                      {"CONNECTIONS", Align::kRight},
+                      {"CONNECT P50 P90 P99", Align::kRight}});
+  for (const ServiceBackendReport& backend : service.backends) {
+    backends.AddRow({FormatEndpoint(backend.address, backend.port), backend.node, backend.state,
+                     HumanCount(backend.connections), ConnectTimesText(backend.sockets)});
+  }
+  absl::StrAppend(&text, frontends.empty() ? "no frontends\n" : frontends.Render(),
+                  backends.empty() ? "no backends\n" : backends.Render());
+  absl::StrAppend(&text, "in: ", HumanCount(stats.packets_in), " packets, ",
+                  HumanBytes(stats.bytes_in), "; out: ", HumanCount(stats.packets_out),
+                  " packets, ", HumanBytes(stats.bytes_out), "\n");
+  absl::StrAppend(&text, "opened ", HumanCount(stats.opened), ", rejected ",
+                  HumanCount(stats.rejected), ", dropped ", HumanCount(stats.dropped), ", failed ",
+                  HumanCount(stats.failed), "\n", SocketsToDetail(service.sockets));
   return text;
 }
 

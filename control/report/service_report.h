@@ -46,9 +46,11 @@ std::vector<ServiceReport> BuildServiceReports(const PinnedState& state,
 // Array of {namespace, name, portName, protocol, type, frontends, backends, stats}
 // and, where there were connections that got their backend at connect(), sockets: a contract.
 Json ServicesToJson(const std::vector<ServiceReport>& services);
+// One element of it.
+Json ServiceToJson(const ServiceReport& service);
 // One line a service.
 std::string ServicesToTable(const std::vector<ServiceReport>& services);
-// All there is to know of each service, one block after the other.
-std::string ServicesToDetail(const std::vector<ServiceReport>& services);
+// All there is to know of one service, with `remarks` as lines below its name.
+std::string ServiceToDetail(const ServiceReport& service, const std::vector<std::string>& remarks);
 
 }  // namespace sluice::report

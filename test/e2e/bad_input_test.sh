@@ -4,19 +4,14 @@
 # one said before, stay in force. Traffic goes on all the while.
 # shellcheck source=expect.sh
 source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
+# shellcheck source=words_of_tomorrow.sh
+source "$(dirname "${BASH_SOURCE[0]}")/words_of_tomorrow.sh"
 
 open_cluster
 cluster_serve a1 a2 b1
 usual_manifests a1 a2
 cluster_agent node-a "$MANIFESTS"
 load_start pod a2 "$WEB4:80" "[$WEB6]:80" --concurrency 2
-
-# Exit code 1 of status is "degraded"; without an agent there is no such field.
-problems() {
-  (cluster_ctl node-a -o json status || true) | json '"\n".join(
-    one["origin"] + ": " + one["object"] + ": " + one["message"] for one in d["problems"])' ||
-    echo 'sluicectl fails'
-}
 
 # reported <file> <expression> <what>: that file's problem matches, the services still answer.
 reported() {
@@ -80,6 +75,20 @@ addressType: IPv4
 ports: [{name: main, port: 8080, protocol: TCP}]
 endpoints: [{addresses: ["010.244.1.11"]}]
 YAML
+
+step "words of tomorrow: a line each with the default in force, and the rest stands"
+words_of_tomorrow | manifest bad.yaml
+in_force
+expect_match 'what can be served is' "$(probe a2 10.96.0.81 80)" '^answer b1'
+words_are_told
+expect_told 'Service default/later' 'spec.tomorrow: unknown field; it is ignored'
+expect_told 'EndpointSlice default/later-ipv4' 'endpoints[0].conditions.draining: unknown field;'
+ip_mode_of_tomorrow | manifest bad.yaml
+in_force
+ip_mode_is_told
+rm "$MANIFESTS/bad.yaml"
+in_force
+expect_equal 'forgotten with the file' "$(problems)" ''
 
 step 'one bad document does not take the others of its file with it'
 { service more ClusterIP TCP 80 - 10.96.0.80 fd00:10:96::80 && slices more TCP 8080 b1 &&

@@ -35,6 +35,8 @@ fields 'address kind port' 'd[0]["frontends"][0]' service list
 fields 'address connections node port state' 'd[0]["backends"][0]' service list
 fields 'bytesIn bytesOut dropped opened packetsIn packetsOut rejected' \
   'set(d[0]["stats"]) - {"failed"}' service list
+fields 'backends frontends name namespace notes portName problems protocol stats type' 'd[0]' \
+  service show default/web
 fields 'backend frontendKind reason service source verdict' 'd[0]' \
   trace --hook pod --src "${CLUSTER_V4[a2]}" --dst "$WEB4:80" --protocol tcp
 

@@ -150,6 +150,9 @@ TEST_F(CommandsTest, ServiceListTakesStateAndNodeFromTheAgent) {
 TEST_F(CommandsTest, ServiceShowFindsOneOrSaysSo) {
   EXPECT_EQ(RunServiceShow(Open(), "default/web"), kExitOk);
   EXPECT_EQ(Output().size(), 1u);
+  EXPECT_EQ(Output().at(0).at("notes").at(0),
+            "no agent runs: endpoints that come or go are not followed");
+  EXPECT_EQ(Output().at(0).at("problems"), Json::array());
   EXPECT_EQ(RunServiceShow(Open(), "default/none"), kExitNo);
   EXPECT_THAT(err_.str(), HasSubstr("no service \"default/none\""));
   EXPECT_EQ(RunServiceShow(Open(), "web"), kExitInput);

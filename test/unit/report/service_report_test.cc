@@ -101,10 +101,10 @@ TEST(ServiceReportTest, TableShowsTheFirstFrontendsOfMany) {
 }
 
 TEST(ServiceReportTest, DetailShowsEverything) {
-  auto services = BuildServiceReports(ExampleState().state(), nullptr);
-  services.pop_back();
-  EXPECT_EQ(ServicesToDetail(services),
+  const auto services = BuildServiceReports(ExampleState().state(), nullptr);
+  EXPECT_EQ(ServiceToDetail(services[0], {"note: of it"}),
             "Service default/web:http TCP, NodePort\n"
+            "note: of it\n"
             "KIND       FRONTEND\n"
             "ClusterIP  198.51.100.1:80\n"
             "ClusterIP  [2001:db8::a]:80\n"
@@ -154,9 +154,8 @@ TEST(ServiceReportTest, SocketsAreReportedWhereThereWereAny) {
 }
 
 TEST(ServiceReportTest, DetailTellsOfSockets) {
-  auto services = BuildServiceReports(WithSockets().state(), nullptr);
-  services.pop_back();
-  const std::string detail = ServicesToDetail(services);
+  const auto services = BuildServiceReports(WithSockets().state(), nullptr);
+  const std::string detail = ServiceToDetail(services[0], {});
   EXPECT_THAT(detail, ::testing::HasSubstr("ready               3       48us 61us 64us\n"));
   EXPECT_THAT(detail, ::testing::EndsWith(
                           "at connect(): established 3 (1 open, 1 ended by a reset), failed 4; in "
