@@ -150,10 +150,14 @@ class CommandLine {
   }
 
   void AddTrace() {
-    CLI::App* trace = Add(
-        app_, "trace", "ask the loaded program what it would do with a packet",
-        [this](const Session& session) { return RunTraceCommand(session, trace_, RandomPorts()); });
-    trace->add_option("--hook", trace_.hook, "where the packet comes from: pod or net")->required();
+    CLI::App* trace = Add(app_, "trace", "ask the loaded program what it would do with a packet",
+                          [this](const Session& session) {
+                            return RunTraceCommand(session, trace_, clock_, RandomPorts());
+                          });
+    trace
+        ->add_option("--hook", trace_.hook,
+                     "where the packet comes from: pod, net, or host (a process of this node)")
+        ->required();
     trace
         ->add_option(
             "--src", trace_.source,

@@ -16,6 +16,8 @@
 #include "control/report/service_report.h"
 #include "control/report/service_show.h"
 #include "control/report/status_report.h"
+#include "control/report/trace_reader.h"
+#include "control/report/trace_walk.h"
 
 namespace sluice::report {
 namespace {
@@ -89,13 +91,28 @@ absl::Status PrintMaps(const Session& session) {
   return absl::OkStatus();
 }
 
-absl::Status Trace(const Session& session, const TraceArguments& arguments,
+// The walk of the first answer, then how often each came.
+absl::StatusOr<std::string> TraceText(const MapSet& maps, const TraceRequest& request,
+                                      const TraceInterface& interface,
+                                      const std::vector<TraceAnswer>& answers,
+                                      const AgentSnapshot* agent, std::uint64_t now_ns) {
+  ASSIGN_OR_RETURN(TraceFacts facts,
+                   ReadTraceFacts(maps, request.hook, answers.front(), agent, now_ns));
+  facts.interface = interface.name;
+  std::string text = TraceWalk(facts);
+  if (answers.size() > 1) absl::StrAppend(&text, "\n", TraceCounts(answers));
+  return text;
+}
+
+absl::Status Trace(const Session& session, const TraceArguments& arguments, const Clock& clock,
                    const std::function<std::uint16_t()>& random_port) {
   ASSIGN_OR_RETURN(const TraceRequest request, ParseTraceArguments(arguments));
   ASSIGN_OR_RETURN(const MapSet maps, session.OpenMaps());
+  std::optional<AgentSnapshot> agent;
+  if (arguments.interface.empty() || session.prints_text()) agent = session.AskAgent();
   std::vector<InterfaceReport> attached;
   if (arguments.interface.empty()) {
-    ASSIGN_OR_RETURN(attached, AttachedInterfaces(session, session.AskAgent()));
+    ASSIGN_OR_RETURN(attached, AttachedInterfaces(session, agent));
     std::erase_if(attached, [](const InterfaceReport& report) { return !report.error.empty(); });
   }
   ASSIGN_OR_RETURN(const TraceInterface interface,
@@ -105,7 +122,12 @@ absl::Status Trace(const Session& session, const TraceArguments& arguments,
   }
   ASSIGN_OR_RETURN(const auto answers,
                    RunTrace(session.pins(), request, interface, maps.service_names(), random_port));
-  session.Print(TraceToJson(answers), TraceToTable(answers));
+  std::string text;
+  if (session.prints_text()) {
+    ASSIGN_OR_RETURN(
+        text, TraceText(maps, request, interface, answers, Pointer(agent), clock.MonotonicNs()));
+  }
+  session.Print(TraceToJson(answers), text);
   return absl::OkStatus();
 }
 
@@ -223,9 +245,9 @@ int RunInterfaces(const Session& session) {
   return kExitOk;
 }
 
-int RunTraceCommand(const Session& session, const TraceArguments& arguments,
+int RunTraceCommand(const Session& session, const TraceArguments& arguments, const Clock& clock,
                     const std::function<std::uint16_t()>& random_port) {
-  const absl::Status status = Trace(session, arguments, random_port);
+  const absl::Status status = Trace(session, arguments, clock, random_port);
   return status.ok() ? kExitOk : Fail(session, status);
 }
 

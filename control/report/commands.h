@@ -42,7 +42,7 @@ int RunDrops(const Session& session);
 int RunMaps(const Session& session);
 int RunInterfaces(const Session& session);
 // `random_port`: a client's port, where the arguments name none.
-int RunTraceCommand(const Session& session, const TraceArguments& arguments,
+int RunTraceCommand(const Session& session, const TraceArguments& arguments, const Clock& clock,
                     const std::function<std::uint16_t()>& random_port);
 
 }  // namespace sluice::report

@@ -5,7 +5,10 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "control/base/status_macros.h"
+#include "control/report/endpoint_text.h"
 #include "maps/row_compare.h"
 
 namespace sluice::report {
@@ -56,6 +59,13 @@ absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& openin
   state.opening.clear();
   for (const auto& [key, flow] : by_key) state.opening.push_back(flow);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadServiceLabel(const Table<std::uint32_t, abi::service_name>& names,
+                                             std::uint32_t service_id) {
+  ASSIGN_OR_RETURN(const auto name, names.Lookup(service_id));
+  const bool named = name.has_value() && name->name[0] != '\0';
+  return named ? ServiceLabel(FromAbiName(*name)) : absl::StrCat("id ", service_id);
 }
 
 }  // namespace sluice::report

@@ -2,6 +2,9 @@
 // Reads PinnedState from the maps. Writes nothing: the rows belong to the agent and the programs.
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -22,5 +25,10 @@ absl::Status ReadFlows(const Table<abi::flow, abi::flow_entry>& flows, PinnedSta
 // whole, 14 MiB at the default size.
 absl::Status ReadOpening(const Table<std::uint32_t, abi::opening_bucket>& opening,
                          PinnedState& state);
+
+// A service's name for people, from sl_svc_names: "id 7" for an id without one. Errors: as
+// Table::Lookup.
+absl::StatusOr<std::string> ReadServiceLabel(const Table<std::uint32_t, abi::service_name>& names,
+                                             std::uint32_t service_id);
 
 }  // namespace sluice::report

@@ -46,6 +46,7 @@ class Session {
   // The agent's snapshot. Nullopt when none runs or it cannot be asked, which `err` is then told.
   std::optional<AgentSnapshot> AskAgent() const;
 
+  bool prints_text() const { return format_ == OutputFormat::kTable; }
   // Writes the one of the two that the output format asks for.
   void Print(const Json& json, const std::string& table) const;
   // A line to `err`.

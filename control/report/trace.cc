@@ -22,8 +22,7 @@
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
-#include "control/report/output.h"
-#include "control/report/pinned_state.h"
+#include "control/report/map_reader.h"
 #include "maps/names.h"
 #include "maps/trace.h"
 
@@ -108,14 +107,13 @@ absl::StatusOr<TraceAnswer> Interpret(const RunResult& result, const PacketEnds&
   const std::uint32_t verdict = outcome >> 16;
   const std::uint32_t reason = outcome & 0xffff;
   TraceAnswer answer;
+  answer.sent = sent;
   answer.verdict = VerdictName(verdict);
   answer.source = FormatEndpoint(sent.source, sent.source_port);
   if (kind != 0) answer.frontend_kind = FrontendKindName(kind);
   if (reason != abi::SL_REASON_NONE) answer.reason = ReasonName(reason);
   if (service_id != 0) {
-    ASSIGN_OR_RETURN(const auto name, names.Lookup(service_id));
-    const bool named = name.has_value() && name->name[0] != '\0';
-    answer.service = named ? ServiceLabel(FromAbiName(*name)) : absl::StrCat("id ", service_id);
+    ASSIGN_OR_RETURN(answer.service, ReadServiceLabel(names, service_id));
   }
   if (verdict == abi::SL_VERDICT_FORWARD) {
     ASSIGN_OR_RETURN(const PacketEnds rewritten, ReadPacketEnds(result.frame));
@@ -217,15 +215,6 @@ Json TraceToJson(const std::vector<TraceAnswer>& answers) {
                      {"reason", answer.reason}});
   }
   return array;
-}
-
-std::string TraceToTable(const std::vector<TraceAnswer>& answers) {
-  TextTable table({{"VERDICT"}, {"SERVICE"}, {"FRONTEND"}, {"BACKEND"}, {"SOURCE"}, {"REASON"}});
-  for (const TraceAnswer& answer : answers) {
-    table.AddRow({answer.verdict, answer.service, answer.frontend_kind, answer.backend,
-                  answer.source, answer.reason});
-  }
-  return table.Render();
 }
 
 }  // namespace sluice::report

@@ -67,6 +67,7 @@ struct TraceAnswer {
   std::string backend;        // "192.0.2.1:80"; empty unless forwarded
   std::string source;         // the client's end as the backend sees it
   std::string reason;         // of a drop or reject; else empty
+  PacketEnds sent;            // the packet that was asked about
 };
 
 // Runs the program pinned in `<pins>/progs` request.count times. `random_port` gives a client's
@@ -81,6 +82,5 @@ absl::StatusOr<std::vector<TraceAnswer>> RunTrace(
 
 // Array of {verdict, service, frontendKind, backend, source, reason}: a contract.
 Json TraceToJson(const std::vector<TraceAnswer>& answers);
-std::string TraceToTable(const std::vector<TraceAnswer>& answers);
 
 }  // namespace sluice::report

@@ -61,6 +61,24 @@ for family in 4 6; do
     --protocol tcp)
   expect_equal 'what is no service' "$(json 'd[0]["verdict"]' <<<"$none")" none
 done
+step 'the walk'
+for family in 4 6; do
+  declare -n web=WEB$family at=CLUSTER_V$family
+  out=$(cluster_ctl node-a trace --hook net --src "${at[client]}" \
+    --dst "$(cluster_host_port "${at[node-a]}" 30080)" --count 50)
+  expect_match 'packet' "$out" 'packet +TCP [^ ]* -> [^ ]*, from the network: external traffic'
+  expect_match 'frontend' "$out" 'frontend +NodePort [^ ]*/TCP of default/web:main'
+  expect_match 'set' "$out" "set +the cluster's endpoints .externalTrafficPolicy: Cluster"
+  expect_match 'here' "$out" "${at[a1]}]?:8080 +node-a .this node. +ready +candidate"
+  expect_match 'choice' "$out" 'choice +[^ ]*, at random among 2 candidates'
+  expect_match 'rewriting' "$out" 'rewriting +destination [^ ]* -> [^ ]*'
+  expect_match 'counts' "$out" 'COUNT +VERDICT +BACKEND +SOURCE +REASON'
+  expect_equal 'the story fits' "$(grep -c 'does not explain' <<<"$out" || true)" 0
+  out=$(cluster_ctl node-a trace --hook net --src "${at[client]}" \
+    --dst "$(cluster_host_port "$web" 80)")
+  expect_match 'guard' "$out" 'guard +a ClusterIP, asked for from the network: denied'
+  expect_match 'verdict' "$out" 'verdict +drop: external_denied'
+done
 expect_equal 'conntrack rows' "$(rows)" 0
 expect_equal 'counters' "$(counters)" "$counted"
 

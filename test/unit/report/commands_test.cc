@@ -33,6 +33,8 @@ using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Le;
 using ::testing::MatchesRegex;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 class CommandsTest : public ::testing::Test {
  protected:
@@ -95,7 +97,7 @@ class CommandsTest : public ::testing::Test {
   Json Trace(const TraceArguments& arguments) {
     const Session session = Open();
     std::uint16_t port = 40000;
-    const int code = RunTraceCommand(session, arguments, [&] { return port++; });
+    const int code = RunTraceCommand(session, arguments, SystemClock(), [&] { return port++; });
     EXPECT_EQ(code, kExitOk) << err_.str();
     return code == kExitOk ? Output() : Json();
   }
@@ -285,15 +287,53 @@ TEST_F(CommandsTest, TraceSaysWhyNot) {
               "source": "203.0.113.9:5000", "reason": ""}])"));
 }
 
+// The walk is of the rows that are really there; what it says of each case is in trace_walk_test.
+TEST_F(CommandsTest, TraceWalksThroughTheMaps) {
+  const auto walk = [&](const TraceArguments& arguments) {
+    EXPECT_EQ(RunTraceCommand(Open(OutputFormat::kTable), arguments, SystemClock(),
+                              [] { return std::uint16_t{40000}; }),
+              kExitOk)
+        << err_.str();
+    return out_.str();
+  };
+  EXPECT_THAT(
+      walk({"net", "192.0.2.99:5000", "192.0.2.10:30080", "tcp", 1, "eth.100"}),
+      StartsWith("packet     TCP 192.0.2.99:5000 -> 192.0.2.10:30080, from the network: external "
+                 "traffic, at interface eth.100\n"
+                 "frontend   NodePort 192.0.2.10:30080/TCP of default/web:http\n"
+                 "set        the cluster's endpoints (externalTrafficPolicy: Cluster)\n"
+                 "endpoints  2 of IPv4, 1 candidate\n"
+                 "           ENDPOINT          NODE       STATE  OUTCOME\n"
+                 "           203.0.113.1:8080  this node  -      left out: not of this set\n"
+                 "           203.0.113.2:8080  -          -      candidate\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("choice     203.0.113.2:8080, the only candidate\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("source 192.0.2.99:5000 -> 192.0.2.10:2"));
+  EXPECT_THAT(out_.str(), HasSubstr("verdict    forward\nnote       no agent runs"));
+  EXPECT_THAT(out_.str(), Not(HasSubstr("does not explain")));
+
+  EXPECT_THAT(walk({"pod", "[2001:db8:3::9]:5000", "[2001:db8::1]:80", "tcp", 3, "pod0"}),
+              AllOf(HasSubstr("choice     [2001:db8:2::1]:8080, the only candidate\n"),
+                    HasSubstr("source [2001:db8:3::9]:5000 kept\n"),
+                    HasSubstr("\nCOUNT  VERDICT  BACKEND               SOURCE         REASON\n"
+                              "    3  forward  [2001:db8:2::1]:8080  2001:db8:3::9  -\n")));
+  EXPECT_THAT(walk({"pod", "203.0.113.9:5000", "192.0.2.10:80", "tcp", 1, "pod0"}),
+              AllOf(HasSubstr("none: no service has 192.0.2.10:80/TCP; it has 30080/TCP "
+                              "(default/web:http)\n"),
+                    HasSubstr("verdict    none"), Not(HasSubstr("does not explain"))));
+}
+
 TEST_F(CommandsTest, TraceRefusesBadInput) {
   const auto port = [] { return std::uint16_t{1}; };
-  EXPECT_EQ(RunTraceCommand(Open(), {"xdp", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port),
+  EXPECT_EQ(RunTraceCommand(Open(), {"xdp", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""},
+                            SystemClock(), port),
             kExitInput);
   EXPECT_THAT(err_.str(), HasSubstr("expected pod, net or host"));
-  EXPECT_EQ(RunTraceCommand(Open(), {"host", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port),
+  EXPECT_EQ(RunTraceCommand(Open(), {"host", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""},
+                            SystemClock(), port),
             kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("sluiced --socket-lb host"));
-  EXPECT_EQ(RunTraceCommand(Open(), {"pod", "192.0.2.1", "192.0.2.2:80", "tcp", 1, "none0"}, port),
+  EXPECT_EQ(RunTraceCommand(Open(), {"pod", "192.0.2.1", "192.0.2.2:80", "tcp", 1, "none0"},
+                            SystemClock(), port),
             kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("none0"));
 }
@@ -341,7 +381,8 @@ TEST_F(CommandsTest, WithoutPinsEveryCommandSaysWhatToDo) {
       [&] { return RunMaps(Open()); },
       [&] { return RunInterfaces(Open()); },
       [&] {
-        return RunTraceCommand(Open(), {"pod", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""}, port);
+        return RunTraceCommand(Open(), {"pod", "192.0.2.1", "192.0.2.2:80", "tcp", 1, ""},
+                               SystemClock(), port);
       }};
   for (const auto& command : commands) {
     EXPECT_EQ(command(), kExitFailed);
