@@ -203,6 +203,23 @@ void AddEndpoints(const TraceFacts& facts, Steps& steps) {
   }
 }
 
+// "at random", "by a hash of the client's address (maglev)", ...
+std::string HowChosen(const TraceFacts& facts) {
+  // A call on a socket has no source port yet.
+  const bool host = facts.hook == TraceHook::kHost;
+  switch (facts.frontend.has_value() ? facts.frontend->algorithm : 0) {
+    case abi::SL_ALGORITHM_MAGLEV:
+      return host ? "at random out of its Maglev table, as the call has no port yet,"
+                  : "by a hash of both ends (maglev)";
+    case abi::SL_ALGORITHM_MAGLEV_SOURCE:
+      return "by a hash of the client's address (maglev)";
+    case abi::SL_ALGORITHM_LEAST_CONNECTION:
+      return "the one of two at random that has fewer connections (least-connection)";
+    default:
+      return "at random";
+  }
+}
+
 void AddChoice(const TraceFacts& facts, Steps& steps) {
   const std::string& backend = facts.answer.backend;
   if (facts.answer.verdict != "forward") return;
@@ -214,9 +231,9 @@ void AddChoice(const TraceFacts& facts, Steps& steps) {
   const auto candidates =
       std::count_if(facts.endpoints.begin(), facts.endpoints.end(),
                     [](const TraceEndpoint& endpoint) { return endpoint.slots > 0; });
-  steps.Add("choice", candidates == 1
-                          ? absl::StrCat(backend, ", the only candidate")
-                          : absl::StrCat(backend, ", at random among ", candidates, " candidates"));
+  steps.Add("choice", candidates == 1 ? absl::StrCat(backend, ", the only candidate")
+                                      : absl::StrCat(backend, ", ", HowChosen(facts), " among ",
+                                                     candidates, " candidates"));
 }
 
 bool IsLocalBackend(const TraceFacts& facts) {

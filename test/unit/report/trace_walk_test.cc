@@ -115,6 +115,19 @@ TEST_P(TraceWalkTest, APodAsksForAClusterIp) {
                                            Client(), " kept\nverdict    forward\n")));
 }
 
+TEST_P(TraceWalkTest, TheAlgorithmIsNamed) {
+  const auto choice = [&](abi::sl_algorithm algorithm) {
+    facts_.frontend->algorithm = static_cast<std::uint8_t>(algorithm);
+    return Walk();
+  };
+  EXPECT_THAT(choice(abi::SL_ALGORITHM_MAGLEV),
+              HasSubstr(", by a hash of both ends (maglev) among 2 candidates"));
+  EXPECT_THAT(choice(abi::SL_ALGORITHM_MAGLEV_SOURCE),
+              HasSubstr(", by a hash of the client's address (maglev) among 2 candidates"));
+  EXPECT_THAT(choice(abi::SL_ALGORITHM_LEAST_CONNECTION),
+              HasSubstr("fewer connections (least-connection) among 2 candidates"));
+}
+
 TEST_P(TraceWalkTest, AClusterIpFromOutside) {
   facts_.hook = TraceHook::kNet;
   Refuse("drop", "external_denied");
