@@ -105,7 +105,7 @@ def line_length(tree):
 @rule
 def vague_file_name(tree):
     for path in tree.files:
-        words = re.split(r"[/._-]", path)
+        words = re.split(r"[/._-]", path.removeprefix("test/data/"))
         vague = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "data", "info"}
         if vague & set(words):
             yield path, 1, "a name that says nothing: util, helper, common, misc, manager, data, info"

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of test/data/semantics, as test/support/semantics/table.py multiplies it out when the
+// tests are built: what to load, and what should become of each flow.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "test/support/flow_evaluation.h"
+
+namespace sluice::testing {
+
+struct SemanticsFlow {
+  std::string name;  // for people: "outside, TCP to 10.96.0.1 80"
+  FlowQuestion question;
+  FlowAnswer expected;
+};
+
+struct SemanticsCase {
+  std::string name;
+  std::vector<SemanticsFlow> flows;
+};
+
+// What is loaded into one agent.
+struct SemanticsSetup {
+  std::string name;
+  std::vector<std::string> flags;           // of the agent
+  std::vector<std::string> node_addresses;  // of node-a beyond its Node object's, as CIDRs
+  std::string manifests;                    // as a file has them
+  std::vector<SemanticsCase> cases;
+};
+
+struct SemanticsTable {
+  std::vector<SemanticsSetup> setups;
+  std::size_t flow_count = 0;  // as the table says
+};
+
+// Reads what table.py wrote. Ends the program when that cannot be read: the build made it.
+SemanticsTable ReadSemanticsTable(const std::string& path);
+
+}  // namespace sluice::testing
