@@ -23,14 +23,11 @@ def name(flow):
             f"{flow['destination']} {flow['port']}")
 
 
-def expected_answers(flow):
-    return {(one["name"], one["sees"]) for one in flow["endpoints"]}
-
-
 def problems_of(flow, answers, bound):
     """What is wrong with a set of (who answered, the client's address that it saw). `bound`: the
     client is bound to one endpoint, where the flow says so."""
-    expected = expected_answers(flow)
+    expected = {(one["name"], one["sees"]) for one in flow["endpoints"]}
+    answers = {(one, sees if (one, "") not in expected else "") for one, sees in answers}
     if bound and flow["affinity"]:
         if len(answers) != 1:
             return [f"bound to one, and met {sorted(answers)}"]

@@ -185,7 +185,9 @@ class Table:
         client = self.cluster.of(role, family, index)
         node = self.cluster.of("node-a", family)
         if flow.get("verdict") == "none":
-            return {"name": name, "address": target, "port": port, "sees": client}
+            # By which of its addresses a machine speaks to itself is up to the kernel: not asked.
+            return {"name": name, "address": target, "port": port,
+                    "sees": "" if role == name else client}
         usual = "node" if counts_as == "outside" and not self.cluster.is_here(name) else "client"
         seen = {"client": client, "node": node}[flow.get("source", usual)]
         return {"name": name, "address": self.cluster.of(name, family),
