@@ -163,6 +163,8 @@ struct Param {
   const SemanticsCase* one = nullptr;
 };
 
+void PrintTo(const Param& param, std::ostream* out) { *out << param.setup->name; }
+
 std::vector<Param> AllCases() {
   std::vector<Param> all;
   for (const SemanticsSetup& setup : Table().setups) {
