@@ -65,6 +65,7 @@ def findings_of(rules, cases, tests):
 
 def main():
     loaded = table.Table()
+    loaded.expand()
     cases = [(file, case, list(loaded.flows_of(file, case))) for file, case in loaded.cases]
     findings = list(findings_of(loaded.rules, cases, tests_of(sys.argv[1])))
     for finding in findings:

@@ -21,6 +21,8 @@ open_semantics() {
   while read -r role address; do
     case $role:$address in
       router:*) cluster_address router lo "$address" ;;
+      # Deprecated: not to be the source of what the node itself sends.
+      node-a:*:*:*) ip -n "$CLUSTER-node-a" addr add "$address/64" dev eth0 nodad preferred_lft 0 ;;
       *:*:*) cluster_address "$role" eth0 "$address/64" ;;
       *) cluster_address "$role" eth0 "$address/24" ;;
     esac
@@ -40,18 +42,6 @@ of_setup() {
   json "[$2 for one in d['setups'] if one['name'] == '$1'][0]" <"$TABLE"
 }
 
-# node_addresses <add|del> <setup>: those that node-a has in that setup. Deprecated, so that none
-# becomes the source of what the node itself sends.
-node_addresses() {
-  local address
-  for address in $(of_setup "$2" '" ".join(one["node_addresses"])'); do
-    case $1:$address in
-      add:*:*) ip -n "$CLUSTER-node-a" addr add "$address" dev eth0 nodad preferred_lft 0 ;;
-      *) ip -n "$CLUSTER-node-a" addr "$1" "$address" dev eth0 ;;
-    esac
-  done
-}
-
 # each_setup <command...>: runs it with the name of each setup, while an agent on node-a serves it.
 # It prints how many flows it ran; all of them together have to be what the table has.
 each_setup() {
@@ -60,7 +50,6 @@ each_setup() {
     step "$setup"
     of_setup "$setup" 'one["manifests"]' | manifest semantics.yaml
     mapfile -t flags < <(of_setup "$setup" '"\n".join(one["flags"])')
-    node_addresses add "$setup"
     cluster_agent node-a "$MANIFESTS" "${flags[@]}"
     "$@" "$setup" >"$CLUSTER_DIR/$setup.out" || {
       grep -v ' 0 failed$' "$CLUSTER_DIR/$setup.out"
@@ -71,7 +60,6 @@ each_setup() {
     [[ $out =~ .*[^0-9]([0-9]+)' flows' ]] || fail "$setup: not said how many flows"
     flows=$((flows + BASH_REMATCH[1]))
     cluster_kill sluiced-node-a
-    node_addresses del "$setup"
   done
   expect_equal 'flows that were run' "$flows" "$(json 'd["flow_count"]' <"$TABLE")"
   printf '%s\n' "$flows flows"

@@ -23,7 +23,7 @@ WORKERS = 4
 # What is answered is, within this; only a fault reaches it.
 PATIENCE_S = 15
 # How long what is dropped is waited for, all of it at once. Long enough for a SYN to be sent again.
-SILENCE_S = 4
+SILENCE_S = 3
 RESEND_S = 1
 ERRORS_OF_DROPS = {errno.EHOSTUNREACH, errno.EPERM}
 # No port of a client is used twice, or the second flow with it to one endpoint would get another

@@ -52,7 +52,6 @@ SemanticsSetup ReadSetup(const YAML::Node& node) {
   SemanticsSetup setup;
   setup.name = Text(node["name"]);
   setup.flags = node["flags"].as<std::vector<std::string>>();
-  setup.node_addresses = node["node_addresses"].as<std::vector<std::string>>();
   setup.manifests = Text(node["manifests"]);
   for (const YAML::Node& flow : node["flows"]) {
     const std::string name = Text(flow["case"]);
@@ -68,6 +67,9 @@ SemanticsTable ReadSemanticsTable(const std::string& path) {
   const YAML::Node root = YAML::LoadFile(path);
   SemanticsTable table;
   for (const YAML::Node& setup : root["setups"]) table.setups.push_back(ReadSetup(setup));
+  for (const YAML::Node& address : root["machines"]["node-a"]) {
+    table.node_addresses.push_back(Address(address));
+  }
   table.flow_count = root["flow_count"].as<std::size_t>();
   return table;
 }

@@ -24,13 +24,13 @@ struct SemanticsCase {
 // What is loaded into one agent.
 struct SemanticsSetup {
   std::string name;
-  std::vector<std::string> flags;           // of the agent
-  std::vector<std::string> node_addresses;  // of node-a beyond its Node object's, as CIDRs
-  std::string manifests;                    // as a file has them
+  std::vector<std::string> flags;  // of the agent
+  std::string manifests;           // as a file has them
   std::vector<SemanticsCase> cases;
 };
 
 struct SemanticsTable {
+  std::vector<IpAddress> node_addresses;  // all of node-a's
   std::vector<SemanticsSetup> setups;
   std::size_t flow_count = 0;  // as the table says
 };

@@ -96,14 +96,13 @@ class Table:
 
     def setups(self):
         """What is loaded into one agent: the files without flags together, each other by itself."""
-        setups = {"usual": {"flags": [], "node_addresses": [], "files": []}}
+        setups = {"usual": {"flags": [], "files": []}}
         for name, content in self.files.items():
-            extra = content.keys() - {"cases", "agent", "node_addresses"}
+            extra = content.keys() - {"cases", "agent"}
             if extra:
                 raise TableError(f"{name}: unknown {sorted(extra)}")
             if "agent" in content:
-                setups[name] = {"flags": content["agent"], "files": [name],
-                                "node_addresses": content.get("node_addresses", [])}
+                setups[name] = {"flags": content["agent"], "files": [name]}
             else:
                 setups["usual"]["files"].append(name)
         return setups
@@ -135,7 +134,6 @@ class Table:
                         known += [endpoint["address"]] if endpoint["address"] not in known else []
             setups.append({
                 "name": name, "flags": self.cluster.agent + setup["flags"], "flows": flows,
-                "node_addresses": setup["node_addresses"],
                 "manifests": "---\n".join(yaml.safe_dump(one, sort_keys=False)
                                           for one in self.fill_in_all(objects))})
         return {"setups": setups, "machines": self.cluster.addresses, "added": self.cluster.added,

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 
 #include "control/base/names.h"
 #include "control/datapath/node_addresses.h"
@@ -78,7 +77,7 @@ class LoadedSetup {
     config.node_name = kNodeName;
     const model::Node& node = *cluster_.own_node();
     config.zone = node.metadata().labels().at("topology.kubernetes.io/zone");
-    const NodeAddresses addresses = FindAddresses(node, setup, flags);
+    const NodeAddresses addresses = FindAddresses(node, flags);
     config.node_port_addresses = addresses.node_ports;
     config.machine_addresses = addresses.local;
     cluster_.ForEachNode([&](const model::Node& machine) {
@@ -134,18 +133,15 @@ class LoadedSetup {
     }
   }
 
-  // The node holds on its one uplink what its Node object says and what the setup adds.
-  static NodeAddresses FindAddresses(const model::Node& node, const SemanticsSetup& setup,
-                                     const Flags& flags) {
+  // The node holds all its addresses on its one uplink.
+  static NodeAddresses FindAddresses(const model::Node& node, const Flags& flags) {
     NetworkState network;
     std::vector<IpAddress> named;
     for (const model::NodeAddress& address : node.status().addresses()) {
       named.push_back(IpAddress::Parse(address.address()).value());
-      network.addresses.push_back({kUplink, named.back(), true, true});
     }
-    for (const std::string& cidr : setup.node_addresses) {
-      const std::vector<std::string> parts = absl::StrSplit(cidr, '/');
-      network.addresses.push_back({kUplink, IpAddress::Parse(parts[0]).value(), true, false});
+    for (const IpAddress& address : Table().node_addresses) {
+      network.addresses.push_back({kUplink, address, true, true});
     }
     Interface uplink;
     uplink.link.ifindex = kUplink;
