@@ -165,7 +165,7 @@ class CommandLine {
         ->required();
     trace->add_option("--dst", trace_.destination, "service, ADDRESS:PORT or [ADDRESS]:PORT")
         ->required();
-    trace->add_option("--protocol", trace_.protocol, "tcp or udp")->capture_default_str();
+    trace->add_option("--protocol", trace_.protocol, "tcp, udp or sctp")->capture_default_str();
     trace->add_option("--count", trace_.count, "number of tries")->capture_default_str();
     trace->add_option("--interface", trace_.interface,
                       "where the packet seems to arrive (default: one that the agent attached)");

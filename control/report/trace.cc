@@ -135,9 +135,9 @@ absl::StatusOr<TraceRequest> ParseTraceArguments(const TraceArguments& arguments
   }
   request.hook = hook->second;
   const std::uint32_t protocol = ProtocolNumber(arguments.protocol).value_or(0);
-  if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+  if (protocol == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--protocol \"", arguments.protocol, "\": expected tcp or udp"));
+        absl::StrCat("--protocol \"", arguments.protocol, "\": expected tcp, udp or sctp"));
   }
   request.protocol = protocol;
   absl::StatusOr<EndpointText> source = ParseEndpoint(arguments.source);

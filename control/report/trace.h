@@ -39,7 +39,7 @@ struct TraceRequest {
   TraceHook hook = TraceHook::kPod;
   EndpointText source;  // without a port: another port for each try
   EndpointText destination;
-  std::uint32_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  std::uint32_t protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
   std::uint32_t count = 1;
 };
 

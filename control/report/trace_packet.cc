@@ -2,6 +2,7 @@
 #include "control/report/trace_packet.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -10,6 +11,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string_view>
 
@@ -110,6 +112,55 @@ std::vector<std::byte> BuildUdp(const PacketEnds& ends) {
   return datagram;
 }
 
+// The first packet of an association (RFC 9260 3.3.2), without parameters.
+struct SctpInit {
+  __be16 source;
+  __be16 destination;
+  __be32 tag;
+  __le32 checksum;
+  std::uint8_t type;
+  std::uint8_t flags;
+  __be16 length;  // from `type` on
+  __be32 initiate_tag;
+  __be32 window;
+  __be16 outbound_streams;
+  __be16 inbound_streams;
+  __be32 initial_number;
+};
+static_assert(sizeof(SctpInit) == 32);
+
+// CRC32c, as SCTP has it (RFC 9260 Appendix A).
+std::uint32_t Crc32c(const void* bytes, std::size_t size) {
+  constexpr std::uint32_t kPolynomial = 0x82f63b78;
+  std::uint32_t crc = ~0U;
+  for (std::size_t i = 0; i < size; ++i) {
+    crc ^= static_cast<const unsigned char*>(bytes)[i];
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (kPolynomial & -(crc & 1));
+  }
+  return ~crc;
+}
+
+std::vector<std::byte> BuildSctpInit(const PacketEnds& ends) {
+  SctpInit init{};
+  init.source = htons(ends.source_port);
+  init.destination = htons(ends.destination_port);
+  init.type = 1;
+  init.length = htons(sizeof(init) - offsetof(SctpInit, type));
+  init.initiate_tag = htonl(1);
+  init.window = htonl(64240);
+  init.outbound_streams = init.inbound_streams = htons(1);
+  init.initial_number = htonl(1);
+  init.checksum = htole32(Crc32c(&init, sizeof(init)));
+  std::vector<std::byte> packet;
+  Append(packet, init);
+  return packet;
+}
+
+std::vector<std::byte> BuildL4(const PacketEnds& ends) {
+  if (ends.protocol == IPPROTO_TCP) return BuildTcpSyn(ends);
+  return ends.protocol == IPPROTO_SCTP ? BuildSctpInit(ends) : BuildUdp(ends);
+}
+
 void AppendIpv4(std::vector<std::byte>& frame, const PacketEnds& ends, std::size_t l4_size) {
   iphdr ip{};
   ip.version = 4;
@@ -158,8 +209,7 @@ absl::Status NotOurs(const char* what) {
 
 std::vector<std::byte> BuildTracePacket(const PacketEnds& ends, const MacAddress& receiver) {
   const bool is_v4 = ends.source.is_v4();
-  const std::vector<std::byte> l4 =
-      ends.protocol == IPPROTO_TCP ? BuildTcpSyn(ends) : BuildUdp(ends);
+  const std::vector<std::byte> l4 = BuildL4(ends);
   ethhdr ethernet{};
   std::copy(receiver.begin(), receiver.end(), ethernet.h_dest);
   std::copy(kSender.begin(), kSender.end(), ethernet.h_source);
@@ -197,10 +247,11 @@ absl::StatusOr<PacketEnds> ReadPacketEnds(std::span<const std::byte> frame) {
   } else {
     return NotOurs("neither IPv4 nor IPv6");
   }
-  if (ends.protocol != IPPROTO_TCP && ends.protocol != IPPROTO_UDP) {
-    return NotOurs("neither TCP nor UDP");
+  if (ends.protocol != IPPROTO_TCP && ends.protocol != IPPROTO_UDP &&
+      ends.protocol != IPPROTO_SCTP) {
+    return NotOurs("not TCP, UDP or SCTP");
   }
-  // Both protocols begin with the two ports.
+  // All of them begin with the two ports.
   __be16 ports[2];
   if (!ReadAt(frame, l4_offset, ports)) return NotOurs("ends before the ports");
   ends.source_port = ntohs(ports[0]);

@@ -21,15 +21,15 @@ struct PacketEnds {
   std::uint16_t source_port = 0;
   IpAddress destination;
   std::uint16_t destination_port = 0;
-  std::uint32_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  std::uint32_t protocol = 0;  // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
 
   friend bool operator==(const PacketEnds&, const PacketEnds&) = default;
 };
 
 using MacAddress = std::array<std::uint8_t, 6>;
 
-// An Ethernet frame to `receiver` with a TCP SYN or a UDP datagram of a few bytes, checksums right,
-// TTL 64. Requires: both addresses of one family, protocol TCP or UDP.
+// An Ethernet frame to `receiver` with a TCP SYN, an SCTP INIT or a UDP datagram of a few bytes,
+// checksums right, TTL 64. Requires: both addresses of one family, one of these protocols.
 std::vector<std::byte> BuildTracePacket(const PacketEnds& ends, const MacAddress& receiver);
 
 // The ends of a frame as BuildTracePacket() makes it and a program may have rewritten it.

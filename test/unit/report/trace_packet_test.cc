@@ -3,6 +3,9 @@
 
 #include <netinet/in.h>
 
+#include <tuple>
+#include <vector>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -56,6 +59,23 @@ TEST_P(TracePacketTest, IsWhatAClientWouldSend) {
   const testing::Bytes frame = ToBytes(BuildTracePacket(GetParam(), kReceiver));
   EXPECT_EQ(testing::Difference(testing::Build(expected), frame), "");
   EXPECT_THAT(testing::VerifyChecksums(frame), IsOk());
+}
+
+// The checksum is another program's.
+TEST(TraceSctpTest, IsAnInit) {
+  const std::vector<std::uint8_t> init = {0x9c, 0x40, 0x00, 0x50, 0x00, 0x00, 0x00, 0x00,
+                                          0xa8, 0x23, 0x6f, 0x03, 0x01, 0x00, 0x00, 0x14,
+                                          0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0xfa, 0xf0,
+                                          0x00, 0x01, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01};
+  for (const auto& [source, destination, headers] :
+       {std::tuple("192.0.2.1", "198.51.100.1", 34),
+        std::tuple("2001:db8::1", "2001:db8::2", 54)}) {
+    const PacketEnds ends = Ends(source, destination, IPPROTO_SCTP);
+    const auto frame = BuildTracePacket(ends, kReceiver);
+    const testing::Bytes bytes = ToBytes(frame);
+    EXPECT_THAT(std::vector(bytes.begin() + headers, bytes.end()), ::testing::ContainerEq(init));
+    EXPECT_THAT(ReadPacketEnds(frame), IsOkAndHolds(ends));
+  }
 }
 
 TEST_P(TracePacketTest, EndsReadBack) {

@@ -44,7 +44,7 @@ TEST(ParseTraceArgumentsTest, SaysWhatIsWrong) {
     EXPECT_THAT(with([&](auto& a) { a.hook = hook; }), IsOk()) << hook;
   }
   EXPECT_THAT(with([](auto& a) { a.protocol = "icmp"; }), StatusIs(bad, HasSubstr("--protocol")));
-  EXPECT_THAT(with([](auto& a) { a.protocol = "sctp"; }), StatusIs(bad, HasSubstr("--protocol")));
+  EXPECT_THAT(with([](auto& a) { a.protocol = "icmp"; }), StatusIs(bad, HasSubstr("--protocol")));
   EXPECT_THAT(with([](auto& a) { a.source = "web"; }), StatusIs(bad, HasSubstr("--src: \"web\"")));
   EXPECT_THAT(with([](auto& a) { a.destination = "1.2.3"; }), StatusIs(bad, HasSubstr("--dst")));
   EXPECT_THAT(with([](auto& a) { a.destination = "192.0.2.9"; }),
