@@ -42,10 +42,12 @@ of_setup() {
   json "[$2 for one in d['setups'] if one['name'] == '$1'][0]" <"$TABLE"
 }
 
-# each_setup <command...>: runs it with the name of each setup, while an agent on node-a serves it.
-# It prints how many flows it ran; all of them together have to be what the table has.
+# each_setup <runner> <command...>: runs it with the name of each setup, while an agent on node-a
+# serves it. It prints how many flows it ran; all of them together have to be what the table has for
+# that runner.
 each_setup() {
-  local setup flags out flows=0
+  local runner=$1 setup flags out flows=0
+  shift
   for setup in $(json '" ".join(one["name"] for one in d["setups"])' <"$TABLE"); do
     step "$setup"
     of_setup "$setup" 'one["manifests"]' | manifest semantics.yaml
@@ -61,6 +63,6 @@ each_setup() {
     flows=$((flows + BASH_REMATCH[1]))
     cluster_kill sluiced-node-a
   done
-  expect_equal 'flows that were run' "$flows" "$(json 'd["flow_count"]' <"$TABLE")"
+  expect_equal 'flows that were run' "$flows" "$(json "d['flow_count']['$runner']" <"$TABLE")"
   printf '%s\n' "$flows flows"
 }

@@ -14,6 +14,7 @@ import concurrent.futures
 import errno
 import json
 import socket
+import struct
 import sys
 import time
 
@@ -25,7 +26,9 @@ PATIENCE_S = 15
 # How long what is dropped is waited for, all of it at once. Long enough for a SYN to be sent again.
 SILENCE_S = 3
 RESEND_S = 1
-ERRORS_OF_DROPS = {errno.EHOSTUNREACH, errno.EPERM}
+ECHO_REQUEST, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+# The last: of an echo of the node's own, which is dropped on its way out.
+ERRORS_OF_DROPS = {errno.EHOSTUNREACH, errno.EPERM, errno.ENOBUFS}
 # No port of a client is used twice, or the second flow with it to one endpoint would get another
 # (netfilter would do the same). Outside of the node ports and of what the servers listen on.
 FIRST_PORTS = {"packets": range(33000, 65000), "connect": range(10000, 20000)}
@@ -80,7 +83,50 @@ def ask_udp(flow, seconds):
         raise TimeoutError
 
 
+def echo_request(v6, number):
+    """Of any length that is even; of IPv6 the kernel makes the checksum."""
+    kind = ECHO_REQUEST[6 if v6 else 4]
+    words = [kind << 8, 0, number, 1]
+    if not v6:
+        total = sum(words)
+        words[1] = ~((total & 0xffff) + (total >> 16)) & 0xffff
+    return struct.pack("!4H", *words)
+
+
+def ask_icmp(flow, seconds):
+    """Every raw socket hears every answer: its own is told by the number."""
+    v6 = flow["family"] == 6
+    number = next(flow["ports"])
+    protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+    with socket.socket(family_of(flow), socket.SOCK_RAW, protocol) as asker:
+        if flow["from"] == "outside":
+            asker.bind((flow["source"], 0))
+        asker.settimeout(RESEND_S)
+        deadline = resend = time.monotonic()
+        deadline += seconds
+        while (now := time.monotonic()) < deadline:
+            if now >= resend:
+                asker.sendto(echo_request(v6, number), (flow["destination"], 0))
+                resend = now + RESEND_S
+            try:
+                packet, peer = asker.recvfrom(256)
+            except TimeoutError:
+                continue
+            message = packet if v6 else packet[(packet[0] & 15) * 4:]
+            kind, _, of = struct.unpack_from("!BxHH", message)
+            if kind == ECHO_REPLY[flow["family"]] and of == number:
+                if peer[0] != flow["destination"]:
+                    raise ValueError(f"answered by {peer[0]}")
+                return
+        raise TimeoutError
+
+
 def ask(flow, seconds):
+    if flow["protocol"] == "ICMP":
+        ask_icmp(flow, seconds)
+        # Who answers an echo does not say who it is.
+        return tuple(flow["endpoints"][0][key] for key in ("name", "sees")) \
+            if flow["endpoints"] else ("the node", "")
     text = (ask_tcp if flow["protocol"] == "TCP" else ask_udp)(flow, seconds)
     words = text.decode().split()
     if len(words) != 2:
@@ -114,6 +160,9 @@ class Client:
             if self.way == "connect":
                 allowed |= {errno.errorcode[one] for one in ERRORS_OF_DROPS}
             return [] if outcome in allowed else [f"{outcome} instead of silence"]
+        if flow["verdict"] == "answered":
+            outcome = outcome_of(flow, PATIENCE_S)
+            return [] if outcome == ("the node", "") else [f"{outcome} instead of an answer"]
         if flow["verdict"] == "reject":
             outcomes = {outcome_of(flow, PATIENCE_S) for _ in range(2)}
             return [f"{one} instead of a refusal" for one in outcomes - {"refused"}]
@@ -126,7 +175,7 @@ class Client:
         if flow["affinity"]:
             key = (flow["case"], flow["source"], flow["protocol"])
             self.bindings.setdefault(key, set()).update(name for name, _ in answers)
-        return expectation.problems_of(flow, answers, bound=True)
+        return expectation.problems_of(flow, answers, is_real=True)
 
     def run(self, flows):
         """What is dropped is waited for by a thread each, as all they do is wait."""
@@ -163,7 +212,7 @@ def main():
     # The node has but one way, and something listens among the other's ports.
     give_ports(setups, FIRST_PORTS["packets" if machine == "node-a" else way])
     flows = [flow for setup in setups if setup["name"] == name for flow in setup["flows"]
-             if flow["role"] == machine]
+             if flow["role"] == machine and expectation.runs_in("packets", flow)]
     if way == "connect" and machine != "node-a":
         flows = [flow for flow in flows if flow["protocol"] == "TCP"]
     failures = Client(way).run(flows)

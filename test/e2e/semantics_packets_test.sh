@@ -37,4 +37,4 @@ done
 for machine in $(json '" ".join(d["servers"])' <"$TABLE"); do
   cluster_await_log "server-$machine" '^ready$'
 done
-each_setup send_flows
+each_setup packets send_flows

@@ -11,4 +11,4 @@ trace_flows() {
 }
 
 open_semantics
-each_setup trace_flows
+each_setup trace trace_flows

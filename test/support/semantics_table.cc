@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test/support/semantics_table.h"
 
+#include <netinet/in.h>
+
 #include "absl/strings/str_cat.h"
 #include <yaml-cpp/yaml.h>
 
@@ -26,14 +28,20 @@ SemanticsFlow ReadFlow(const YAML::Node& node) {
   question.source = Address(node["source"]);
   question.destination = Address(node["destination"]);
   question.port = node["port"].as<std::uint16_t>();
-  question.protocol = ProtocolNumber(Text(node["protocol"])).value();
+  const std::string protocol = Text(node["protocol"]);
+  question.protocol =
+      protocol == "ICMP" ? std::uint32_t{IPPROTO_ICMP} : ProtocolNumber(protocol).value();
   question.scope =
       Text(node["from"]) == "outside" ? abi::SL_SCOPE_EXTERNAL : abi::SL_SCOPE_INTERNAL;
-  flow.name = absl::StrCat(Text(node["client"]), ", ", Text(node["protocol"]), " to ",
-                           Text(node["destination"]), " ", question.port);
+  flow.name = absl::StrCat(Text(node["client"]), ", ", protocol, " to ", Text(node["destination"]),
+                           " ", question.port);
   FlowAnswer& expected = flow.expected;
-  expected.verdict =
-      Named<abi::sl_verdict>(Text(node["verdict"]), &VerdictName, abi::SL_VERDICT_REJECT + 1);
+  const std::string verdict = Text(node["verdict"]);
+  if (verdict == "answered") {
+    expected.verdict = abi::SL_VERDICT_FORWARD;
+    return flow;
+  }
+  expected.verdict = Named<abi::sl_verdict>(verdict, &VerdictName, abi::SL_VERDICT_REJECT + 1);
   if (const std::string reason = Text(node["reason"]); !reason.empty()) {
     expected.reason = Named<abi::sl_reason>(reason, &ReasonName, abi::SL_REASON_COUNT);
   }
@@ -70,7 +78,7 @@ SemanticsTable ReadSemanticsTable(const std::string& path) {
   for (const YAML::Node& address : root["machines"]["node-a"]) {
     table.node_addresses.push_back(Address(address));
   }
-  table.flow_count = root["flow_count"].as<std::size_t>();
+  table.flow_count = root["flow_count"]["desired"].as<std::size_t>();
   return table;
 }
 

@@ -32,7 +32,7 @@ struct SemanticsSetup {
 struct SemanticsTable {
   std::vector<IpAddress> node_addresses;  // all of node-a's
   std::vector<SemanticsSetup> setups;
-  std::size_t flow_count = 0;  // as the table says
+  std::size_t flow_count = 0;  // as the table says, of those that are asked of the desired state
 };
 
 // Reads what table.py wrote. Ends the program when that cannot be read: the build made it.

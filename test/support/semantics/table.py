@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 
+import expectation
 import yaml
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
@@ -26,10 +27,11 @@ FAMILIES = {4: "IPv4", 6: "IPv6"}
 # What a flow comes from: the machine, which of its addresses, and what rules.yaml counts it as.
 CLIENTS = {"pod": ("a2", 0, "pod"), "a1": ("a1", 0, "pod"), "node": ("node-a", 0, "node"),
            "outside": ("client", 0, "outside"), "stranger": ("client", 1, "outside")}
-VERDICTS = ("forward", "drop", "reject", "none")
+# `answered`: by the node, in the name of a service; of ICMP echoes alone.
+VERDICTS = ("forward", "drop", "reject", "none", "answered")
 CASE_KEYS = {"name", "rules", "objects", "flows"}
 FLOW_KEYS = {"from", "to", "port", "protocol", "verdict", "reason", "endpoints", "source",
-             "affinity"}
+             "affinity", "every"}
 DEFAULT_PORTS = [{"name": "tcp", "protocol": "TCP", "port": 8080},
                  {"name": "udp", "protocol": "UDP", "port": 8080}]
 DEFAULT_TARGET = 8080
@@ -137,8 +139,10 @@ class Table:
                 "manifests": "---\n".join(yaml.safe_dump(one, sort_keys=False)
                                           for one in self.fill_in_all(objects))})
         return {"setups": setups, "machines": self.cluster.addresses, "added": self.cluster.added,
-                "routes": self.cluster.routes, "ports": sorted(ports), "servers": addresses,
-                "flow_count": sum(len(setup["flows"]) for setup in setups)}
+                "routes": self.cluster.routes, "ports": sorted(ports - {0}), "servers": addresses,
+                "flow_count": {runner: sum(expectation.runs_in(runner, flow)
+                                           for setup in setups for flow in setup["flows"])
+                               for runner in expectation.LEFT_OUT}}
 
     def flows_of(self, file, case):
         """One entry for every client, destination, port and protocol that the lists say."""
@@ -157,13 +161,17 @@ class Table:
             named = self.cluster.addresses.get(target)
             targets += named[:2] if named else [str(ipaddress.ip_address(target))]
         for client, target, port, protocol in itertools.product(
-                as_list(flow["from"]), targets, as_list(flow["port"]),
+                as_list(flow["from"]), targets, as_list(flow.get("port", 0)),
                 as_list(flow.get("protocol", ["TCP", "UDP"]))):
             role, index, counts_as = CLIENTS[client]
             family = family_of(target)
             verdict = flow.get("verdict", "forward")
             if verdict not in VERDICTS:
                 raise TableError(f"verdict {verdict}")
+            if (protocol == "ICMP") != (port == 0):
+                raise TableError(f"{protocol}: an ICMP echo, and nothing else, has no port")
+            if verdict == ("forward" if protocol == "ICMP" else "answered"):
+                raise TableError(f"{verdict}: ICMP echoes, and nothing else, are answered")
             if (verdict in ("drop", "reject")) != ("reason" in flow):
                 raise TableError(f"{verdict}: a drop or reject, and nothing else, has a reason")
             if (verdict in ("forward", "none")) != bool(flow.get("endpoints")):
@@ -172,6 +180,7 @@ class Table:
                    "protocol": protocol, "source": self.cluster.of(role, family, index),
                    "destination": target, "port": port, "verdict": verdict,
                    "reason": flow.get("reason", ""), "affinity": flow.get("affinity", 0),
+                   "every": flow.get("every", True),
                    "endpoints": [self.endpoint(one, flow, role, index, counts_as, target, port)
                                  for one in flow.get("endpoints", [])]}
 

@@ -56,6 +56,8 @@ Flags ReadFlags(const std::vector<std::string>& words) {
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--allow-external-cluster-ip") {
       flags.rows.allow_external_cluster_ip = true;
+    } else if (words[i] == "--no-service-echo") {
+      flags.rows.service_echo = false;
     } else if (words[i] == "--service-cidr") {
       flags.service_cidrs = ParseCidrs(words.at(++i)).value();
     } else if (words[i] == "--nodeport-addresses") {
