@@ -108,8 +108,9 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 		return reason == SL_REASON_NO_BACKEND ? decide_reject(p, reason)
 						      : decide_drop(p, reason);
 	if (service->flags & SL_SERVICE_AFFINITY && !(p->flags & PACKET_TRACED)) {
-		__u32 bound = affinity_bind(service, &p->flow.key.source, backend_id,
-					    backend->generation);
+		__u32 bound =
+			affinity_bind(service, &p->flow.key.source, backend_id, backend->generation,
+				      select_local_only(service, external));
 		struct backend *first = bpf_map_lookup_elem(&sl_backends, &bound);
 
 		if (first && first->flags & SL_BACKEND_USABLE) {

@@ -30,7 +30,7 @@ static __noinline int echo_decide(struct packet *p)
 	struct node_config *config;
 	__u32 zero = 0;
 
-	flow_set_ports(&p->flow.key, 0, p->flow.key.protocol);
+	flow_set_ports(&p->flow.key, 0, p->family == SL_FAMILY_V4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 	if (!service) {
 		config = bpf_map_lookup_elem(&sl_config, &zero);
 		if (!config || p->family >= SL_FAMILY_COUNT ||

@@ -20,7 +20,10 @@ static __noinline int load_add(__u32 backend_id, __u32 generation, enum load_kin
 	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
 	struct backend_load *load;
 
-	if (!backend || backend->generation != generation || !(backend->flags & SL_BACKEND_COUNTED))
+	if (!backend || backend->generation != generation)
+		return 0;
+	/* What was counted is taken off also after the counting has ended: it may begin again. */
+	if (!(backend->flags & SL_BACKEND_COUNTED) && (kind == LOAD_FLOW || by > 0))
 		return 0;
 	load = bpf_map_lookup_elem(&sl_loads, &backend_id);
 	if (!load)

@@ -87,7 +87,7 @@ static __noinline __u32 affinity_find(const struct service *service, const struc
  * another's, if another CPU was first with a new binding.
  */
 static __noinline __u32 affinity_bind(const struct service *service, const struct addr *client,
-				      __u32 backend_id, __u32 generation)
+				      __u32 backend_id, __u32 generation, bool local_only)
 {
 	struct affinity_key key = { .service_id = service->id, .client = *client };
 	struct affinity bound = {
@@ -107,10 +107,18 @@ static __noinline __u32 affinity_bind(const struct service *service, const struc
 	}
 	before = *(volatile __u64 *)there;
 	after = *(__u64 *)&bound;
-	there->last_used = bound.last_used;
-	if (before == after)
+	if (before == after) {
+		there->last_used = bound.last_used;
 		return backend_id;
-	/* Id and generation are one word; the binding that it had may be gone or over. */
+	}
+	/* Over when this backend was chosen, it may since have been renewed. */
+	found = affinity_find(service, client, local_only);
+	if (found)
+		return found;
+	/* Id and generation are one word. The time first: with an old one the new binding were
+	 * over.
+	 */
+	there->last_used = bound.last_used;
 	found = __sync_val_compare_and_swap((__u64 *)there, before, after);
 	return found == before ? backend_id : (__u32)found;
 }
@@ -170,6 +178,12 @@ __noinline __u32 select_by(__u32 algorithm, __u32 offset, __u32 count, __u32 poi
 	return chosen;
 }
 
+/* Does the scope's set hold this node's endpoints only? */
+static __always_inline bool select_local_only(const struct service *service, bool external)
+{
+	return service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
+}
+
 /*
  * The backend for a new flow to @service, not @avoid if there is another. @client: asked whether it
  * may come in; @bound: as whom it is bound by affinity, mostly the same; @point: of the flow, for
@@ -179,8 +193,7 @@ static __always_inline struct backend *
 select_backend(const struct service *service, const struct addr *client, const struct addr *bound,
 	       __u32 family, bool external, __u32 point, __u32 avoid, __u32 *id, __u32 *reason)
 {
-	bool local_only =
-		service->flags & (external ? SL_SERVICE_LOCAL_EXTERNAL : SL_SERVICE_LOCAL_INTERNAL);
+	bool local_only = select_local_only(service, external);
 	struct slot_range slots = service->slots[external ? SL_SCOPE_EXTERNAL : SL_SCOPE_INTERNAL];
 
 	if (!select_source_allowed(service, client, family)) {

@@ -145,7 +145,8 @@ static __noinline int socket_choose(struct socket_target *target, struct socket_
 		return socket_refuse(target, service->id, reason);
 	target->service_id = service->id;
 	if (service->flags & SL_SERVICE_AFFINITY && !target->traced) {
-		__u32 first_id = affinity_bind(service, &bound, id, backend->generation);
+		__u32 first_id = affinity_bind(service, &bound, id, backend->generation,
+					       select_local_only(service, false));
 		struct backend *first = bpf_map_lookup_elem(&sl_backends, &first_id);
 
 		if (first && first->flags & SL_BACKEND_USABLE) {

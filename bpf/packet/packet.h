@@ -226,12 +226,15 @@ static __always_inline enum packet_class packet_parse_l4(sl_ctx *ctx, struct pac
 		return PACKET_FLOW;
 	}
 	if (protocol == IPPROTO_SCTP) {
-		struct sctp_start *sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
+		struct sctp_header *sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
+		struct sctp_chunk chunk = {};
 
-		if (!sctp)
+		/* A large packet of a socket has its chunks in buffers of their own, which must
+		 * not be pulled together: the kernel sends them one by one. */
+		if (!sctp || ctx_load(ctx, p->l4 + sizeof(*sctp), &chunk, sizeof(chunk)))
 			return PACKET_SHORT;
 		flow_set_ports(&p->flow.key, *(__u32 *)sctp, protocol);
-		p->tcp_flags = sctp_tcp_flags(sctp->chunk.type);
+		p->tcp_flags = sctp_tcp_flags(chunk.type);
 		return PACKET_FLOW;
 	}
 	return PACKET_IP;
@@ -385,8 +388,8 @@ static __always_inline int packet_checksum_addresses(sl_ctx *ctx, const struct p
 /* Reads the TCP numbers that decisions about flows being opened look at. */
 static __always_inline void packet_read_numbers(sl_ctx *ctx, struct packet *p)
 {
-	sctp_initiate_tag *tag;
-	struct sctp_start *sctp;
+	sctp_initiate_tag tag = 0;
+	struct sctp_header *sctp;
 	struct tcphdr *tcp;
 
 	if (p->flow.key.protocol == IPPROTO_UDP || p->flags & PACKET_LATER_FRAGMENT)
@@ -394,10 +397,9 @@ static __always_inline void packet_read_numbers(sl_ctx *ctx, struct packet *p)
 	if (p->flow.key.protocol == IPPROTO_SCTP) {
 		sctp = ctx_header(ctx, p->l4, sizeof(*sctp));
 		if (sctp)
-			p->acknowledgment = bpf_ntohl(sctp->header.tag);
-		tag = ctx_header(ctx, p->l4 + sizeof(*sctp), sizeof(*tag));
-		if (tag)
-			p->sequence = bpf_ntohl(*tag) - 1;
+			p->acknowledgment = bpf_ntohl(sctp->tag);
+		if (!ctx_load(ctx, p->l4 + sizeof(struct sctp_start), &tag, sizeof(tag)))
+			p->sequence = bpf_ntohl(tag) - 1;
 		return;
 	}
 	tcp = ctx_header(ctx, p->l4, sizeof(*tcp));

@@ -325,7 +325,12 @@ NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
   NodeConfig config;
   config.node_name = options_.node_name;
   config.node_port_addresses = node_->addresses().node_ports;
-  config.machine_addresses = node_->addresses().local;
+  // Link-local ones come and go with pods' interfaces, and no load balancer has one.
+  for (const IpAddress& address : node_->addresses().local) {
+    if (!address.is_link_local() && !address.is_loopback()) {
+      config.machine_addresses.insert(address);
+    }
+  }
   if (!options_.force_node_ports) config.refused_node_ports = RefusedNodePorts(listeners_);
   return config;
 }

@@ -155,7 +155,7 @@ absl::Status AddBackends(const Snapshot& snapshot, const MapSet& maps, const Ser
     Labels labels = LabelsOf(name->second);
     labels.emplace_back("backend", EndText(backend.address, backend.port));
     ASSIGN_OR_RETURN(const auto stats, maps.backend_stats().Lookup(id));
-    const auto open = snapshot.flows.connections.find(id);
+    const auto open = snapshot.flows.connections.find({id, backend.generation});
     connections.push_back(open == snapshot.flows.connections.end() ? 0 : open->second);
     if (const auto own = sockets.find({0, id}); own != sockets.end()) {
       connections.back() += OpenConnections(own->second);

@@ -322,12 +322,13 @@ std::uint64_t Reconciler::handled_generation() const {
   return GenerationOf(HasChanges(), handled_generation_);
 }
 
-std::vector<std::uint32_t> Reconciler::CountedBackends() const {
-  std::vector<std::uint32_t> counted;
+std::vector<std::pair<std::uint32_t, std::uint32_t>> Reconciler::CountedBackends() const {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> counted;
   for (const auto& [name, service] : tracker_.services()) {
     if (service.algorithm != abi::SL_ALGORITHM_LEAST_CONNECTION) continue;
-    const std::vector<std::uint32_t>& ids = state_->BackendsOf(state_->ServiceId(name));
-    counted.insert(counted.end(), ids.begin(), ids.end());
+    for (std::uint32_t id : state_->BackendsOf(state_->ServiceId(name))) {
+      counted.emplace_back(id, state_->Backend(id).generation);
+    }
   }
   return counted;
 }

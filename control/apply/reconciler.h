@@ -128,8 +128,9 @@ class Reconciler final : public ClusterSink {
   const std::map<ServicePortName, absl::Status>& refused() const { return refused_; }
   // The id in the maps; 0: none yet.
   std::uint32_t ServiceId(const ServicePortName& name) const { return state_->ServiceId(name); }
-  // The backends whose live connections are counted (sl_loads). Cost: linear in the services.
-  std::vector<std::uint32_t> CountedBackends() const;
+  // {id, generation} of the backends whose live connections are counted (sl_loads). Cost: linear in
+  // the services.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> CountedBackends() const;
   // Whether some service has such an endpoint, by the maps.
   bool HasEndpoint(const BackendAddress& address) const;
   std::size_t slices_without_service() const { return tracker_.slices_without_service(); }

@@ -137,7 +137,7 @@ absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& judg
   ++running_.rows[static_cast<std::size_t>(state)];
   const bool ending = state == FlowState::kTcpClosing || state == FlowState::kTcpReset;
   if ((flags & abi::SL_FLOW_FORWARD) != 0 && !ending) {
-    ++running_.connections[entry.backend_id];
+    ++running_.connections[{entry.backend_id, entry.backend_generation}];
   }
   return absl::OkStatus();
 }

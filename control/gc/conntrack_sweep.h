@@ -6,11 +6,13 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,12 +45,15 @@ std::string_view FlowStateName(FlowState state);  // "tcp_established", ...
 // The key of the row for the other direction.
 abi::flow PartnerKey(const abi::flow_entry& entry);
 
+// {id, generation}: a flow may outlive its backend, whose id is then another's.
+using BackendKey = std::pair<std::uint32_t, std::uint32_t>;
+
 // What one sweep found.
 struct SweepCounts {
   std::array<std::uint64_t, kFlowStates> rows{};  // left in the table, by state
   std::uint64_t deleted = 0;
-  // Flows by backend id: one each, whatever rows it has; closing and reset ones are not counted.
-  std::unordered_map<std::uint32_t, std::uint64_t> connections;
+  // Flows by backend: one each, whatever rows it has; closing and reset ones are not counted.
+  std::map<BackendKey, std::uint64_t> connections;
 };
 
 // Thread: loop only.

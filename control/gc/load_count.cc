@@ -12,14 +12,15 @@ namespace {
 
 // What `bucket` holds of living flows, in halves: one with SL_FLOW_SNAT has two places.
 void CountHalves(const abi::opening_bucket& bucket, std::uint32_t now_ticks,
-                 std::unordered_map<std::uint32_t, std::uint64_t>& halves) {
+                 std::map<BackendKey, std::uint64_t>& halves) {
   for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
     if (bucket.tag[way] == 0) continue;
     const auto age = static_cast<std::int32_t>(now_ticks - bucket.last_seen[way]);
     if (age > abi::SL_OPENING_TICKS) continue;
     const abi::flow_entry& entry = bucket.flows[way].entry;
     if ((entry.flags & abi::SL_FLOW_RESET) != 0) continue;
-    halves[entry.backend_id] += (entry.flags & abi::SL_FLOW_SNAT) != 0 ? 1 : 2;
+    halves[{entry.backend_id, entry.backend_generation}] +=
+        (entry.flags & abi::SL_FLOW_SNAT) != 0 ? 1 : 2;
   }
 }
 
@@ -39,27 +40,27 @@ std::int32_t Confirmed(std::int32_t before, std::int32_t now) {
 
 }  // namespace
 
-void LoadCount::Begin(std::span<const std::uint32_t> counted) {
-  std::unordered_map<std::uint32_t, Backend> backends;
-  for (std::uint32_t id : counted) {
-    if (id >= loads_.size()) continue;
-    const auto before = backends_.find(id);
+void LoadCount::Begin(std::span<const BackendKey> counted) {
+  std::map<BackendKey, Backend> backends;
+  for (const BackendKey& key : counted) {
+    if (key.first >= loads_.size()) continue;
+    const auto before = backends_.find(key);
     const std::int32_t drift = before == backends_.end() ? 0 : before->second.drift;
-    backends[id] = {loads_.Flows(id), drift};
+    backends[key] = {loads_.Flows(key.first), drift};
   }
   backends_ = std::move(backends);
 }
 
-absl::Status LoadCount::Finish(
-    const std::unordered_map<std::uint32_t, std::uint64_t>& established) {
+absl::Status LoadCount::Finish(const std::map<BackendKey, std::uint64_t>& established) {
   if (backends_.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto buckets, opening_.Dump());
   const auto now_ticks = static_cast<std::uint32_t>(clock_.MonotonicNs() >> abi::SL_TICK_SHIFT);
-  std::unordered_map<std::uint32_t, std::uint64_t> halves;
+  std::map<BackendKey, std::uint64_t> halves;
   for (const auto& [index, bucket] : buckets) CountHalves(bucket, now_ticks, halves);
-  for (auto& [id, backend] : backends_) {
-    const auto flows = established.find(id);
-    const auto opening = halves.find(id);
+  for (auto& [key, backend] : backends_) {
+    const std::uint32_t id = key.first;
+    const auto flows = established.find(key);
+    const auto opening = halves.find(key);
     const std::uint64_t truth = (flows == established.end() ? 0 : flows->second) +
                                 (opening == halves.end() ? 0 : opening->second / 2);
     const std::int32_t drift =

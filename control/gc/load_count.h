@@ -6,12 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
-#include <unordered_map>
 
 #include "absl/status/status.h"
 
 #include "control/base/clock.h"
+#include "control/gc/conntrack_sweep.h"
 #include "maps/flow.h"
 #include "maps/load_array.h"
 #include "maps/table.h"
@@ -28,13 +29,13 @@ class LoadCount {
 
   // A sweep of sl_flows begins. `counted`: the backends with SL_BACKEND_COUNTED; none: nothing is
   // read.
-  void Begin(std::span<const std::uint32_t> counted);
+  void Begin(std::span<const BackendKey> counted);
 
-  // It has ended: `established` are the flows that it found, by backend id. What two sweeps in turn
+  // It has ended: `established` are the flows that it found. What two sweeps in turn
   // find missing is added, and the other way round: flows come and go while a sweep is under way,
   // and are nobody's fault. Only backends named to Begin() are looked at.
   // Errors: those of Table::Dump; nothing is changed then.
-  absl::Status Finish(const std::unordered_map<std::uint32_t, std::uint64_t>& established);
+  absl::Status Finish(const std::map<BackendKey, std::uint64_t>& established);
 
   // Connections added or taken away since the start.
   std::uint64_t corrected() const { return corrected_; }
@@ -48,7 +49,7 @@ class LoadCount {
   LoadArray& loads_;
   const Table<std::uint32_t, abi::opening_bucket>& opening_;
   const Clock& clock_;
-  std::unordered_map<std::uint32_t, Backend> backends_;
+  std::map<BackendKey, Backend> backends_;
   std::uint64_t corrected_ = 0;
 };
 

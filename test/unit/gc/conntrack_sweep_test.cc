@@ -290,7 +290,8 @@ TEST_F(ConntrackSweepTest, CountsRowsByStateAndFlowsByBackend) {
   EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kUdp)], 2u);
   EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kTcpEstablished)], 11u);
   EXPECT_EQ(counts.rows[static_cast<std::size_t>(FlowState::kTcpReset)], 1u);
-  EXPECT_THAT(counts.connections, UnorderedElementsAre(::testing::Pair(kBackend, 6u)));
+  EXPECT_THAT(counts.connections,
+              UnorderedElementsAre(::testing::Pair(BackendKey{kBackend, kGeneration}, 6u)));
   EXPECT_EQ(sweep_->sweeps(), 1u);
 }
 
