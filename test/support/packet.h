@@ -101,6 +101,23 @@ struct Udp {
   std::optional<std::uint16_t> checksum = {};
 };
 
+// `value` is what follows the chunk's type, flags and length; Build() pads it to 4 bytes.
+struct SctpChunk {
+  std::uint8_t type = 0;
+  std::uint8_t flags = 0;
+  std::string value = {};
+};
+
+// What follows as a payload is not padded, so that packets of any length can be made.
+struct Sctp {
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  std::uint32_t tag = 0;
+  std::vector<SctpChunk> chunks = {};
+  bool no_checksum = false;  // the checksum field is 0: the device is to fill it in
+  std::optional<std::uint32_t> checksum = {};
+};
+
 // ICMP below Ipv4, ICMPv6 below Ipv6. `rest` is the header's second word: MTU, identifier, ...
 // An error message carries the layers of its inner packet next: .../ Icmp{3, 3} / Ipv4{..} /
 // Udp{..}
@@ -111,7 +128,7 @@ struct Icmp {
   std::optional<std::uint16_t> checksum = {};
 };
 
-// The first 8 bytes of a TCP or UDP header: all that an ICMP error must carry (RFC 792).
+// The first 8 bytes of a TCP, UDP or SCTP header: all that an ICMP error must carry (RFC 792).
 struct TransportStub {
   std::uint8_t protocol = 6;
   std::uint16_t source_port = 0;
@@ -128,8 +145,8 @@ struct Trailer {
   std::string bytes = {};
 };
 
-using Layer = std::variant<Ethernet, Vlan, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Icmp,
-                           TransportStub, Payload, Trailer>;
+using Layer = std::variant<Ethernet, Vlan, Ipv4, Ipv6, Ipv6Extension, Ipv6Fragment, Tcp, Udp, Sctp,
+                           Icmp, TransportStub, Payload, Trailer>;
 using Packet = std::vector<Layer>;
 
 // The number that says what comes next, by the first layer of `rest` (59, "nothing", for a
@@ -147,8 +164,9 @@ Bytes Build(const Packet& packet);
 // Reads a frame. Errors: INVALID_ARGUMENT when a header is cut short or contradicts itself.
 absl::StatusOr<Packet> Parse(std::span<const std::uint8_t> frame);
 
-// OK if every checksum that the frame holds whole is right: IPv4 headers, TCP, UDP, ICMP, ICMPv6,
-// those of packets inside ICMP errors too. Errors: DATA_LOSS naming the wrong ones; those of Parse.
+// OK if every checksum that the frame holds whole is right: IPv4 headers, TCP, UDP, SCTP, ICMP,
+// ICMPv6, those of packets inside ICMP errors too. Errors: DATA_LOSS naming the wrong ones; those
+// of Parse.
 absl::Status VerifyChecksums(std::span<const std::uint8_t> frame);
 
 // One line a field, "ipv4.source: 192.0.2.1"; inside an ICMP error "inner.ipv4.source".
@@ -167,6 +185,17 @@ const T* Find(const Packet& packet) {
   }
   return nullptr;
 }
+
+// The ports of the first transport header; 0 where there is none.
+struct Ports {
+  std::uint16_t source = 0;
+  std::uint16_t destination = 0;
+};
+Ports PortsOf(const Packet& packet);
+
+// The network header's addresses, of either family; empty where there is none.
+std::string SourceOf(const Packet& packet);
+std::string DestinationOf(const Packet& packet);
 
 // Cuts an IP packet (one network layer directly followed by its transport) into fragments of at
 // most `size` payload bytes, a multiple of 8. The transport checksum is the whole datagram's.

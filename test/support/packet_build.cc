@@ -178,6 +178,27 @@ class LayerWriter {
     return out;
   }
 
+  Bytes operator()(const Sctp& layer) const {
+    Bytes out;
+    AppendBe16(out, layer.source_port);
+    AppendBe16(out, layer.destination_port);
+    AppendBe32(out, layer.tag);
+    AppendBe32(out, 0);
+    for (const SctpChunk& chunk : layer.chunks) {
+      out.push_back(chunk.type);
+      out.push_back(chunk.flags);
+      AppendBe16(out, static_cast<std::uint16_t>(4 + chunk.value.size()));
+      out.insert(out.end(), chunk.value.begin(), chunk.value.end());
+      while (out.size() % 4 != 0) out.push_back(0);
+    }
+    Append(out, Serialize(rest_, network_));
+    if (layer.no_checksum) return out;
+    // The one field of the internet's protocols that is written lowest byte first.
+    const std::uint32_t checksum = layer.checksum.value_or(Crc32c(out));
+    for (unsigned i = 0; i < 4; ++i) out[8 + i] = static_cast<std::uint8_t>(checksum >> 8 * i);
+    return out;
+  }
+
   Bytes operator()(const Icmp& layer) const {
     Bytes out{layer.type, layer.code, 0, 0};
     AppendBe32(out, layer.rest);
@@ -233,6 +254,7 @@ std::uint8_t ImpliedNextHeader(std::span<const Layer> rest, bool v6) {
   const Layer& next = rest.front();
   if (std::holds_alternative<Tcp>(next)) return IPPROTO_TCP;
   if (std::holds_alternative<Udp>(next)) return IPPROTO_UDP;
+  if (std::holds_alternative<Sctp>(next)) return IPPROTO_SCTP;
   if (std::holds_alternative<Icmp>(next)) return IcmpProtocol(v6);
   if (const auto* extension = std::get_if<Ipv6Extension>(&next)) return extension->type;
   if (std::holds_alternative<Ipv6Fragment>(next)) return IPPROTO_FRAGMENT;
@@ -268,6 +290,25 @@ Packet operator/(Packet front, Layer last) {
 Packet operator/(Packet front, const Packet& back) {
   front.insert(front.end(), back.begin(), back.end());
   return front;
+}
+
+Ports PortsOf(const Packet& packet) {
+  if (const auto* tcp = Find<Tcp>(packet)) return {tcp->source_port, tcp->destination_port};
+  if (const auto* udp = Find<Udp>(packet)) return {udp->source_port, udp->destination_port};
+  if (const auto* sctp = Find<Sctp>(packet)) return {sctp->source_port, sctp->destination_port};
+  return {};
+}
+
+std::string SourceOf(const Packet& packet) {
+  if (const auto* v4 = Find<Ipv4>(packet)) return v4->source;
+  const auto* v6 = Find<Ipv6>(packet);
+  return v6 == nullptr ? "" : v6->source;
+}
+
+std::string DestinationOf(const Packet& packet) {
+  if (const auto* v4 = Find<Ipv4>(packet)) return v4->destination;
+  const auto* v6 = Find<Ipv6>(packet);
+  return v6 == nullptr ? "" : v6->destination;
 }
 
 std::vector<Bytes> Fragments(const Packet& packet, std::size_t size, std::uint32_t id) {

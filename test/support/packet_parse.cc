@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
 #include "control/base/status_macros.h"
@@ -174,8 +171,8 @@ class Parser {
       Rest(bytes);
       return absl::OkStatus();
     }
-    if (scope.cut && bytes.size() < (protocol == IPPROTO_TCP ? 20u : 8u)) {
-      if (bytes.size() == 8 && protocol == IPPROTO_TCP) {
+    if (scope.cut && bytes.size() < HeaderSize(protocol)) {
+      if (bytes.size() == 8 && (protocol == IPPROTO_TCP || protocol == IPPROTO_SCTP)) {
         packet_.push_back(TransportStub{protocol, Be16(bytes, 0), Be16(bytes, 2), Be32(bytes, 4)});
       } else {
         Rest(bytes);
@@ -184,9 +181,15 @@ class Parser {
     }
     if (protocol == IPPROTO_TCP) return TcpSegment(bytes, scope);
     if (protocol == IPPROTO_UDP) return UdpDatagram(bytes, scope);
+    if (protocol == IPPROTO_SCTP) return SctpPacket(bytes, scope);
     if (protocol == IcmpProtocol(scope.v6)) return IcmpMessage(bytes, scope);
     Rest(bytes);
     return absl::OkStatus();
+  }
+
+  static std::size_t HeaderSize(std::uint8_t protocol) {
+    if (protocol == IPPROTO_TCP) return 20;
+    return protocol == IPPROTO_SCTP ? 12 : 8;
   }
 
   // The field's value if it has to be kept in the layer: it is wrong, or the packet was cut so that
@@ -242,6 +245,39 @@ class Parser {
     return absl::OkStatus();
   }
 
+  absl::Status SctpPacket(View bytes, const Scope& scope) {
+    if (bytes.size() < 12) return Short("sctp");
+    Sctp layer{
+        .source_port = Be16(bytes, 0), .destination_port = Be16(bytes, 2), .tag = Be32(bytes, 4)};
+    const std::uint32_t checksum = __builtin_bswap32(Be32(bytes, 8));
+    Bytes covered(bytes.begin(), bytes.end());
+    std::fill_n(covered.begin() + 8, 4, std::uint8_t{0});
+    layer.no_checksum = checksum == 0;
+    if (checksum != 0 && (scope.cut || Crc32c(covered) != checksum)) {
+      layer.checksum = checksum;
+      if (!scope.cut) Wrong("sctp.checksum");
+    }
+    View rest = bytes.subspan(12);
+    while (const std::size_t size = WholeChunk(rest)) {
+      const View value = rest.subspan(4, Be16(rest, 2) - 4u);
+      layer.chunks.push_back({.type = rest[0], .flags = rest[1], .value = Text(value)});
+      rest = rest.subspan(size);
+    }
+    packet_.push_back(layer);
+    Rest(rest);
+    return absl::OkStatus();
+  }
+
+  // The size of the chunk that `bytes` begin with, padding and all; 0: they begin with none that
+  // Build() would write.
+  static std::size_t WholeChunk(View bytes) {
+    if (bytes.size() < 4 || Be16(bytes, 2) < 4) return 0;
+    const std::size_t size = (Be16(bytes, 2) + 3u) / 4 * 4;
+    if (bytes.size() < size) return 0;
+    const View padding = bytes.subspan(Be16(bytes, 2), size - Be16(bytes, 2));
+    return std::ranges::all_of(padding, [](std::uint8_t byte) { return byte == 0; }) ? size : 0;
+  }
+
   absl::Status IcmpMessage(View bytes, const Scope& scope) {
     if (bytes.size() < 8) return Short("icmp");
     Icmp layer{.type = bytes[0], .code = bytes[1], .rest = Be32(bytes, 4)};
@@ -266,118 +302,6 @@ class Parser {
   std::string prefix_;
 };
 
-using Field = std::pair<std::string, std::string>;
-
-template <typename T>
-std::string Hex(T value) {
-  return absl::StrFormat("0x%x", static_cast<std::uint64_t>(value));
-}
-std::string HexBytes(View bytes) { return absl::BytesToHexString(Text(bytes)); }
-std::string Printable(const std::string& bytes) {
-  constexpr std::size_t kShown = 64;
-  const std::string tail = bytes.size() > kShown ? "..." : "";
-  return absl::StrCat(bytes.size(), " bytes '", absl::CHexEscape(bytes.substr(0, kShown)), tail,
-                      "'");
-}
-
-// Appends the fields of one layer after another; a network layer behind an ICMP header is "inner.".
-class Describer {
- public:
-  void operator()(const Ethernet& l) {
-    Add("ethernet", {{"source", l.source}, {"destination", l.destination}});
-  }
-  void operator()(const Vlan& l) {
-    Add("vlan", {{"id", absl::StrCat(l.id)}, {"tag", Hex(l.tag_ethertype)}});
-  }
-  void operator()(const Ipv4& l) {
-    Add("ipv4", {{"source", l.source},
-                 {"destination", l.destination},
-                 {"ttl", absl::StrCat(l.ttl)},
-                 {"tos", Hex(l.tos)},
-                 {"id", absl::StrCat(l.id)},
-                 {"dont_fragment", absl::StrCat(l.dont_fragment)},
-                 {"more_fragments", absl::StrCat(l.more_fragments)},
-                 {"fragment_offset", absl::StrCat(l.fragment_offset)},
-                 {"options", HexBytes(l.options)},
-                 {"total_length", Kept(l.total_length)},
-                 {"protocol", Kept(l.protocol)},
-                 {"checksum", Kept(l.checksum)}});
-  }
-  void operator()(const Ipv6& l) {
-    Add("ipv6", {{"source", l.source},
-                 {"destination", l.destination},
-                 {"hop_limit", absl::StrCat(l.hop_limit)},
-                 {"traffic_class", Hex(l.traffic_class)},
-                 {"flow_label", Hex(l.flow_label)},
-                 {"payload_length", Kept(l.payload_length)},
-                 {"next_header", Kept(l.next_header)}});
-  }
-  void operator()(const Ipv6Extension& l) {
-    Add(absl::StrCat("extension", l.type),
-        {{"body", HexBytes(l.body)}, {"next_header", Kept(l.next_header)}});
-  }
-  void operator()(const Ipv6Fragment& l) {
-    Add("fragment", {{"offset", absl::StrCat(l.offset)},
-                     {"more", absl::StrCat(l.more)},
-                     {"id", Hex(l.id)},
-                     {"next_header", Kept(l.next_header)}});
-  }
-  void operator()(const Tcp& l) {
-    Add("tcp", {{"source_port", absl::StrCat(l.source_port)},
-                {"destination_port", absl::StrCat(l.destination_port)},
-                {"flags", l.flags},
-                {"sequence", absl::StrCat(l.sequence)},
-                {"acknowledgment", absl::StrCat(l.acknowledgment)},
-                {"window", absl::StrCat(l.window)},
-                {"urgent", absl::StrCat(l.urgent)},
-                {"options", HexBytes(l.options)},
-                {"checksum", Kept(l.checksum)}});
-  }
-  void operator()(const Udp& l) {
-    Add("udp", {{"source_port", absl::StrCat(l.source_port)},
-                {"destination_port", absl::StrCat(l.destination_port)},
-                {"length", Kept(l.length)},
-                {"checksum", l.no_checksum ? "none" : Kept(l.checksum)}});
-  }
-  void operator()(const Icmp& l) {
-    Add("icmp", {{"type", absl::StrCat(l.type)},
-                 {"code", absl::StrCat(l.code)},
-                 {"rest", Hex(l.rest)},
-                 {"checksum", Kept(l.checksum)}});
-    prefix_ += "inner.";
-  }
-  void operator()(const TransportStub& l) {
-    Add("stub", {{"protocol", absl::StrCat(l.protocol)},
-                 {"source_port", absl::StrCat(l.source_port)},
-                 {"destination_port", absl::StrCat(l.destination_port)},
-                 {"rest", Hex(l.rest)}});
-  }
-  void operator()(const Payload& l) { Add("payload", {{"bytes", Printable(l.bytes)}}); }
-  void operator()(const Trailer& l) { Add("trailer", {{"bytes", Printable(l.bytes)}}); }
-
-  const std::vector<Field>& fields() const { return fields_; }
-
- private:
-  template <typename T>
-  static std::string Kept(const std::optional<T>& value) {
-    return value ? Hex(*value) : "as implied";
-  }
-  void Add(const std::string& layer, const std::vector<Field>& fields) {
-    for (const auto& [name, value] : fields) {
-      fields_.emplace_back(absl::StrCat(prefix_, layer, ".", name), value);
-    }
-  }
-
-  std::vector<Field> fields_;
-  std::string prefix_;
-};
-
-std::vector<Field> Fields(const Packet& packet) {
-  Describer describer;
-  for (const Layer& layer : packet) std::visit(describer, layer);
-  return describer.fields();
-}
-
 }  // namespace
 
 absl::StatusOr<Packet> Parse(std::span<const std::uint8_t> frame) {
@@ -391,43 +315,6 @@ absl::Status VerifyChecksums(std::span<const std::uint8_t> frame) {
   RETURN_IF_ERROR(parser.Frame(frame));
   if (parser.wrong().empty()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("wrong: ", absl::StrJoin(parser.wrong(), ", ")));
-}
-
-std::vector<std::string> Describe(const Packet& packet) {
-  std::vector<std::string> lines;
-  for (const auto& [name, value] : Fields(packet)) lines.push_back(absl::StrCat(name, ": ", value));
-  return lines;
-}
-
-std::string Difference(std::span<const std::uint8_t> expected,
-                       std::span<const std::uint8_t> actual) {
-  if (std::ranges::equal(expected, actual)) return "";
-  const absl::StatusOr<Packet> want = Parse(expected);
-  const absl::StatusOr<Packet> have = Parse(actual);
-  if (!want.ok() || !have.ok()) {
-    return absl::StrCat("frames that do not both parse:\n  expected ", want.status().ToString(),
-                        " ", HexBytes(expected), "\n  is ", have.status().ToString(), " ",
-                        HexBytes(actual), "\n");
-  }
-  std::map<std::string, std::string> missing;
-  for (const auto& [name, value] : Fields(*want)) missing[name] = value;
-  std::string lines;
-  for (const auto& [name, value] : Fields(*have)) {
-    const auto found = missing.find(name);
-    const std::string expected_value = found == missing.end() ? "no such field" : found->second;
-    if (expected_value != value) {
-      absl::StrAppend(&lines, name, ": expected ", expected_value, ", is ", value, "\n");
-    }
-    if (found != missing.end()) missing.erase(found);
-  }
-  for (const auto& [name, value] : missing) {
-    absl::StrAppend(&lines, name, ": expected ", value, ", is missing\n");
-  }
-  if (lines.empty()) {
-    lines = absl::StrCat("frames differ in bytes that have no name:\n  expected ",
-                         HexBytes(expected), "\n  is       ", HexBytes(actual), "\n");
-  }
-  return lines;
 }
 
 absl::StatusOr<Bytes> Reassemble(const std::vector<Bytes>& fragments) {

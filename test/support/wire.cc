@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 
+#include <array>
+
 #include "absl/strings/str_format.h"
 
 namespace sluice::testing {
@@ -14,6 +16,33 @@ std::uint16_t InternetChecksum(std::span<const std::uint8_t> bytes) {
   }
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum);
+}
+
+namespace {
+
+// What each value of a byte adds, by polynomial division bit by bit.
+std::array<std::uint32_t, 256> MakeCrc32cTable() {
+  constexpr std::uint32_t kReversedPolynomial = 0x82f63b78;  // of 0x1edc6f41
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t byte = 0; byte < table.size(); ++byte) {
+    std::uint32_t remainder = byte;
+    for (int bit = 0; bit < 8; ++bit) {
+      const bool odd = (remainder & 1) != 0;
+      remainder >>= 1;
+      if (odd) remainder ^= kReversedPolynomial;
+    }
+    table[byte] = remainder;
+  }
+  return table;
+}
+
+}  // namespace
+
+std::uint32_t Crc32c(std::span<const std::uint8_t> bytes) {
+  static const std::array<std::uint32_t, 256> table = MakeCrc32cTable();
+  std::uint32_t crc = 0xffffffff;
+  for (const std::uint8_t byte : bytes) crc = table[(crc ^ byte) & 0xff] ^ crc >> 8;
+  return ~crc;
 }
 
 std::uint8_t FlagBits(std::string_view letters) {

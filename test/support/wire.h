@@ -25,6 +25,9 @@ inline constexpr std::uint8_t IcmpProtocol(bool v6) { return v6 ? 58 : 1; }
 // RFC 1071, over the bytes as they are; an odd last byte is padded with 0.
 std::uint16_t InternetChecksum(std::span<const std::uint8_t> bytes);
 
+// CRC32c as SCTP and iSCSI have it (RFC 9260 appendix A, RFC 3720 appendix B.4).
+std::uint32_t Crc32c(std::span<const std::uint8_t> bytes);
+
 // TCP flags as letters of kTcpFlags, lowest bit first; "" is no flag.
 inline constexpr std::string_view kTcpFlags = "FSRPAUEC";
 std::uint8_t FlagBits(std::string_view letters);

@@ -3,7 +3,9 @@
 // written out by hand), and against itself: Build(Parse(x)) == x.
 #include "test/support/packet.h"
 
+#include <algorithm>
 #include <random>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -23,6 +25,24 @@ Packet V6() { return Ethernet() / Ipv6{.source = "2001:db8::1", .destination = "
 TEST(WireTest, ChecksumIsThatOfRfc1071) {
   const Bytes example = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
   EXPECT_EQ(InternetChecksum(example), static_cast<std::uint16_t>(~0xddf2));
+}
+
+TEST(WireTest, Crc32cIsThatOfRfc3720) {
+  const std::string digits = "123456789";
+  EXPECT_EQ(Crc32c(Bytes(digits.begin(), digits.end())), 0xe3069283u);
+  // Appendix B.4: 32 bytes of zeros, which are aa 36 91 8a on the wire.
+  EXPECT_EQ(Crc32c(Bytes(32)), 0x8a9136aau);
+}
+
+TEST(PacketTest, WritesTheCrcLowestByteFirst) {
+  const Packet packet = V4() / Sctp{.source_port = 1, .destination_port = 2, .tag = 3};
+  const Bytes frame = Build(packet);
+  Bytes covered(frame.begin() + 34, frame.end());
+  ASSERT_EQ(covered.size(), 12u);
+  const Bytes written(covered.begin() + 8, covered.end());
+  std::fill(covered.begin() + 8, covered.end(), std::uint8_t{0});
+  const std::uint32_t crc = Crc32c(covered);
+  for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(written[i], (crc >> 8 * i) & 0xff) << i;
 }
 
 TEST(PacketTest, BuildsTheHeaderOfAWellKnownExample) {
@@ -60,6 +80,9 @@ const Tcp kSyn{.source_port = 4000,
                .sequence = 0x12345678,
                .options = {2, 4, 5, 0xb4}};
 const Udp kQuery{.source_port = 5353, .destination_port = 53};
+const Sctp kInit{.source_port = 5000,
+                 .destination_port = 36412,
+                 .chunks = {{.type = 1, .value = "0123456789abcdef"}, {.type = 9, .value = "odd"}}};
 
 INSTANTIATE_TEST_SUITE_P(
     Packets, RoundTripTest,
@@ -81,6 +104,13 @@ INSTANTIATE_TEST_SUITE_P(
         V4() / Icmp{.type = 11} /
             Ipv4{.source = "198.51.100.7", .destination = "192.0.2.1", .total_length = 1500} /
             TransportStub{.source_port = 80, .destination_port = 4000, .rest = 9},
+        V4() / kInit, V6() / kInit / Payload("no whole chunk"),
+        V4() / Sctp{.source_port = 1, .destination_port = 2, .no_checksum = true} / Payload("x"),
+        V6() / Icmp{.type = 2, .rest = 1400} /
+            Ipv6{.source = "2001:db8:1::7", .destination = "2001:db8::1"} / kInit,
+        V4() / Icmp{.type = 11} /
+            Ipv4{.source = "198.51.100.7", .destination = "192.0.2.1", .total_length = 1500} /
+            TransportStub{.protocol = 132, .source_port = 80, .destination_port = 4000, .rest = 9},
         V4() / kSyn / Trailer(std::string(6, '\0'))));
 
 TEST(PacketTest, NamesEachWrongChecksum) {
@@ -97,11 +127,14 @@ TEST(PacketTest, NamesEachWrongChecksum) {
                                     Ipv4{.source = "192.0.2.1", .destination = "192.0.2.2"} /
                                     Udp{.checksum = 4})),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("inner.udp.checksum")));
+  EXPECT_THAT(VerifyChecksums(Build(V4() / Sctp{.checksum = 5})),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sctp.checksum")));
 }
 
 TEST(PacketTest, EveryFlippedByteOfATransportIsNoticed) {
   for (const Packet& packet :
        {V4() / kSyn / Payload("data"), V4() / kQuery / Payload("odd"), V6() / kSyn, V6() / kQuery,
+        V4() / kInit, V6() / kInit / Payload("x"),
         V6() / Icmp{.type = 2, .rest = 1400} /
             Ipv6{.source = "2001:db8:1::7", .destination = "2001:db8::1"} / kQuery}) {
     const Bytes frame = Build(packet);
@@ -121,7 +154,8 @@ TEST(PacketTest, DifferenceNamesTheFields) {
 }
 
 TEST(PacketTest, RefusesWhatIsCutShort) {
-  for (const Packet& packet : {V4() / kSyn, V6() / HopByHop() / kQuery}) {
+  for (const Packet& packet :
+       {V4() / kSyn, V6() / HopByHop() / kQuery, V4() / Sctp{.source_port = 1}}) {
     const Bytes frame = Build(packet);
     for (std::size_t size = 0; size < frame.size(); ++size) {
       EXPECT_THAT(Parse(std::span(frame).first(size)), StatusIs(absl::StatusCode::kInvalidArgument))
