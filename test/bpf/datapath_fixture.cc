@@ -99,8 +99,13 @@ std::vector<Flavor> AllFlavors() {
           {.v6 = true, .protocol = 17}};
 }
 
+std::vector<Flavor> SctpFlavors() {
+  return {{.v6 = false, .protocol = 132}, {.v6 = true, .protocol = 132}};
+}
+
 std::string FlavorName(const Flavor& flavor) {
-  return absl::StrCat(flavor.v6 ? "V6" : "V4", flavor.tcp() ? "Tcp" : "Udp");
+  const char* protocol = flavor.tcp() ? "Tcp" : flavor.sctp() ? "Sctp" : "Udp";
+  return absl::StrCat(flavor.v6 ? "V6" : "V4", protocol);
 }
 
 std::string FlavorCaseName(const ::testing::TestParamInfo<Flavor>& test) {
@@ -139,6 +144,39 @@ std::string HookName(const Hook& hook) {
   return absl::StrCat(ProgramName(hook.program), " at ", hook.device);
 }
 
+namespace {
+
+std::uint8_t ChunkOfFlags(const std::string& flags) {
+  const auto has = [&flags](char flag) { return flags.find(flag) != std::string::npos; };
+  if (has('S')) return has('A') ? kSctpInitAck : kSctpInit;
+  if (has('R')) return kSctpAbort;
+  return has('F') ? kSctpShutdown : kSctpData;
+}
+
+std::string Be32Text(std::uint32_t value) {
+  std::string text;
+  for (int shift = 24; shift >= 0; shift -= 8) text.push_back(static_cast<char>(value >> shift));
+  return text;
+}
+
+// RFC 9260 3.3: what the datapath has to know of a chunk, and else zeros of the right length.
+SctpChunk MakeChunk(const Shape& shape) {
+  SctpChunk chunk{.type = shape.chunk.value_or(ChunkOfFlags(shape.flags))};
+  if (chunk.type == kSctpInit || chunk.type == kSctpInitAck) {
+    chunk.value = Be32Text(shape.sequence + 1) + std::string(12, '\1');
+  } else if (chunk.type == kSctpData) {
+    chunk.flags = 3;  // a message's beginning and end
+    chunk.value = std::string(12, '\2') + shape.payload;
+  } else if (chunk.type == kSctpShutdown) {
+    chunk.value = std::string(4, '\3');
+  } else if (chunk.type == kSctpCookieEcho) {
+    chunk.value = "cookie";
+  }
+  return chunk;
+}
+
+}  // namespace
+
 Packet MakePacket(const Flavor& flavor, const End& from, const End& to, const Shape& shape) {
   Packet packet = {Ethernet()};
   if (flavor.v6) {
@@ -152,6 +190,12 @@ Packet MakePacket(const Flavor& flavor, const End& from, const End& to, const Sh
                          .flags = shape.flags,
                          .sequence = shape.sequence,
                          .acknowledgment = shape.acknowledgment});
+  } else if (flavor.sctp()) {
+    packet.push_back(Sctp{.source_port = from.port,
+                          .destination_port = to.port,
+                          .tag = shape.acknowledgment,
+                          .chunks = {MakeChunk(shape)}});
+    return packet;
   } else {
     packet.push_back(Udp{.source_port = from.port, .destination_port = to.port});
   }

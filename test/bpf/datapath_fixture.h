@@ -26,13 +26,16 @@ inline constexpr int kNext = -1;
 inline constexpr int kDrop = 2;
 inline constexpr int kRedirect = 7;
 
-// A family and a protocol: every behaviour is tested with all four.
+// A family and a protocol: every behaviour is tested with all four, and where a handshake or an
+// end has to do with it, with SCTP too.
 struct Flavor {
   bool v6 = false;
   std::uint8_t protocol = 6;
   bool tcp() const { return protocol == 6; }
+  bool sctp() const { return protocol == 132; }
 };
 std::vector<Flavor> AllFlavors();
+std::vector<Flavor> SctpFlavors();
 std::string FlavorName(const Flavor& flavor);  // "V4Tcp"
 std::string FlavorCaseName(const ::testing::TestParamInfo<Flavor>& test);
 void PrintTo(const Flavor& flavor, std::ostream* os);
@@ -74,17 +77,31 @@ struct Hook {
 std::string HookName(const Hook& hook);
 
 // What varies between the packets of a flow. Flags, sequence and acknowledgment are TCP's; the
-// numbers are those of a client that has sent Syn() and got SynAck().
+// numbers are those of a client that has sent Syn() and got SynAck(). SCTP says the same in its own
+// words: of the flags S is an INIT, SA an INIT ACK, FA a SHUTDOWN, R an ABORT, else a DATA; the
+// acknowledgment is the tag that the packet carries, the sequence, and one, that which it asks for.
 struct Shape {
   std::string flags = "A";
   std::uint32_t sequence = 1001;
   std::uint32_t acknowledgment = 7001;
   std::string payload = "payload";
+  std::optional<std::uint8_t> chunk = {};  // SCTP: another type than that of the flags
 };
 inline Shape Syn() { return {.flags = "S", .sequence = 1000, .acknowledgment = 0, .payload = ""}; }
 inline Shape SynAck() {
   return {.flags = "SA", .sequence = 7000, .acknowledgment = 1001, .payload = ""};
 }
+
+enum SctpChunkType : std::uint8_t {
+  kSctpData = 0,
+  kSctpInit = 1,
+  kSctpInitAck = 2,
+  kSctpAbort = 6,
+  kSctpShutdown = 7,
+  kSctpShutdownAck = 8,
+  kSctpCookieEcho = 10,
+  kSctpShutdownComplete = 14,
+};
 
 // A frame from one end to the other. The Ethernet addresses are always the same.
 Packet MakePacket(const Flavor& flavor, const End& from, const End& to, const Shape& shape = {});

@@ -155,7 +155,7 @@ bool FlowTest::Forward(const Shape& shape) {
     const absl::StatusOr<Packet> parsed = Parse(result.frame);
     EXPECT_TRUE(parsed.ok());
     if (!parsed.ok()) return false;
-    snat_port_ = tcp() ? Find<Tcp>(*parsed)->source_port : Find<Udp>(*parsed)->source_port;
+    snat_port_ = PortsOf(*parsed).source;
     EXPECT_GE(snat_port_, kSnatMin);
     EXPECT_LE(snat_port_, kSnatMax);
   }
@@ -258,10 +258,8 @@ void FlowTest::ExpectMovedTo(std::uint32_t id) {
   const absl::StatusOr<Packet> parsed = Parse(result.frame);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_TRUE(VerifyChecksums(result.frame).ok()) << VerifyChecksums(result.frame);
-  EXPECT_EQ(flavor().v6 ? Find<Ipv6>(*parsed)->destination : Find<Ipv4>(*parsed)->destination,
-            moved_to_.address);
-  EXPECT_EQ(tcp() ? Find<Tcp>(*parsed)->destination_port : Find<Udp>(*parsed)->destination_port,
-            moved_to_.port);
+  EXPECT_EQ(DestinationOf(*parsed), moved_to_.address);
+  EXPECT_EQ(PortsOf(*parsed).destination, moved_to_.port);
   EXPECT_EQ(BackendStats(id).opened, 1u);
   EXPECT_EQ(AllDrops(), 0u);
 }

@@ -27,7 +27,11 @@ void ServiceTest::ExpectRejected(const Hook& hook, const Packet& packet, std::ui
     EXPECT_EQ(ServiceStats(service_id).rejected, rejected + 1);
   }
   EXPECT_THAT(VerifyChecksums(result.frame), IsOk());
-  tcp() ? ExpectReset(packet, result.frame) : ExpectUnreachable(packet, result.frame);
+  if (flavor().sctp()) {
+    ExpectAbort(packet, result.frame);
+  } else {
+    tcp() ? ExpectReset(packet, result.frame) : ExpectUnreachable(packet, result.frame);
+  }
   EXPECT_EQ(OpeningCount(), 0u);
   EXPECT_EQ(FlowCount(), 0u);
 }
@@ -48,6 +52,29 @@ void ServiceTest::ExpectReset(const Packet& packet, const Bytes& answer) {
   }
   Packet expected = Turned(packet);
   expected.push_back(reset);
+  EXPECT_EQ(Difference(Build(expected), answer), "");
+}
+
+void ServiceTest::ExpectAbort(const Packet& packet, const Bytes& answer) {
+  const auto& in = *Find<Sctp>(packet);
+  constexpr std::uint8_t kTagReflected = 1;  // the T bit
+  SctpChunk chunk{.type = kSctpAbort, .flags = kTagReflected};
+  std::uint32_t tag = in.tag;
+  if (in.chunks.front().type == kSctpInit) {
+    tag = 0;
+    for (int i = 0; i < 4; ++i) {
+      tag = tag << 8 | static_cast<std::uint8_t>(in.chunks.front().value.at(i));
+    }
+    chunk.flags = 0;
+  } else if (in.chunks.front().type == kSctpShutdownAck) {
+    chunk.type = kSctpShutdownComplete;
+  }
+  Packet expected = Turned(packet);
+  expected.push_back(Sctp{.source_port = in.destination_port,
+                          .destination_port = in.source_port,
+                          .tag = tag,
+                          .chunks = {chunk},
+                          .no_checksum = in.no_checksum});
   EXPECT_EQ(Difference(Build(expected), answer), "");
 }
 

@@ -41,7 +41,8 @@ class ServiceTest : public DatapathTest, public ::testing::WithParamInterface<Fl
   void ExpectDropped(const Hook& hook, const Packet& packet, std::uint32_t reason,
                      std::uint32_t service_id = kService);
 
-  // The refusal of `packet`, which TCP answers with a RST and UDP with port unreachable.
+  // The refusal of `packet`, which TCP answers with a RST, SCTP with an ABORT and UDP with port
+  // unreachable.
   void ExpectRejected(const Hook& hook, const Packet& packet, std::uint32_t reason,
                       std::uint32_t service_id = kService);
 
@@ -49,6 +50,10 @@ class ServiceTest : public DatapathTest, public ::testing::WithParamInterface<Fl
   // RFC 9293 3.10.7.1: with an ACK <SEQ=SEG.ACK><CTL=RST>, without one
   // <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>.
   void ExpectReset(const Packet& packet, const Bytes& answer);
+
+  // RFC 9260 8.4: to an INIT with the tag that it asks for, to a SHUTDOWN ACK with a SHUTDOWN
+  // COMPLETE, to all else with the packet's own tag and the T bit.
+  void ExpectAbort(const Packet& packet, const Bytes& answer);
 
   // RFC 792, RFC 4443: the packet that is refused is quoted, at least its headers.
   void ExpectUnreachable(const Packet& packet, const Bytes& answer);
