@@ -45,9 +45,9 @@ expect_match() {
   [[ $2 =~ $3 ]] || fail "$1: got '$2', wanted a match of '$3'"
 }
 
-# eventually <what> <command...>: the command holds within ten seconds.
+# eventually <what> <command...>: the command holds within ten seconds, or EVENTUALLY seconds.
 eventually() {
-  local what=$1 tries=100
+  local what=$1 tries=$((${EVENTUALLY:-10} * 10))
   shift
   until "$@"; do
     ((--tries > 0)) || fail "never: $what"
@@ -211,18 +211,29 @@ spread() {
 }
 
 # hold <name> <from> <target> [flags]: one connection; ask <name> sends one request over it, prints
-# what became of it.
+# what became of it. crowd <name> <from> <count> <target> [flags]: so many connections; tell <name>
+# <words> says a line to it (traffic.py), prints what it says.
 declare -A HELD=()
 
 hold() {
-  local name=$1 from=$2 descriptor
-  shift 2
+  stay hold "$@"
+}
+
+crowd() {
+  local name=$1 from=$2 count=$3
+  shift 3
+  stay crowd "$name" "$from" "$@" --count "$count"
+}
+
+stay() {
+  local mode=$1 name=$2 from=$3 descriptor
+  shift 3
   mkfifo "$CLUSTER_DIR/$name.in"
   (
     [[ -z $CLUSTER_GROUPED || -z $(cluster_node_of "$from") ]] ||
       echo "$BASHPID" >"$(cluster_cgroup "$(cluster_node_of "$from")")/cgroup.procs"
     exec nsenter --net="/run/netns/$CLUSTER-$from" -- \
-      python3 "$CLUSTER_E2E/traffic.py" hold "$@" --timeout 5
+      python3 "$CLUSTER_E2E/traffic.py" "$mode" "$@" --timeout 5
   ) <"$CLUSTER_DIR/$name.in" >"$CLUSTER_DIR/$name.log" 2>&1 &
   CLUSTER_PIDS[$name]=$!
   exec {descriptor}>"$CLUSTER_DIR/$name.in"
@@ -231,9 +242,13 @@ hold() {
 }
 
 ask() {
+  tell "$1" ''
+}
+
+tell() {
   local lines
   lines=$(wc -l <"$CLUSTER_DIR/$1.log")
-  echo >&"${HELD[$1]}"
+  echo "$2" >&"${HELD[$1]}"
   eventually "$1 hears something" has_lines "$CLUSTER_DIR/$1.log" $((lines + 1))
   tail -n 1 "$CLUSTER_DIR/$1.log"
 }

@@ -7,6 +7,9 @@
   probe   one try; prints answer, refused, timeout, reset or unreachable
   hold    one connection; asks once for every line of standard input; with --watch it also says when
           the socket ends
+  crowd   opens N connections, which stay; for each line of standard input prints one. Nothing: who
+          answers over them now; "more N": who answers over N more; "close": ends them; "vanish":
+          forgets them without a word to the other end
   fetch   gets a file over HTTP; prints its size and SHA-256
   put     sends a file over HTTP
 
@@ -33,6 +36,8 @@ CHI_SQUARE_0001 = {1: 10.828, 2: 13.816, 3: 16.266, 4: 18.467, 5: 20.515, 6: 22.
 
 # `spread` gives up after these: each may have cost a whole timeout.
 ENOUGH_FAILURES = 20
+
+TCP_REPAIR = 19  # of linux/tcp.h: a socket that is closed then says nothing
 
 
 def parse_target(text):
@@ -273,6 +278,54 @@ def hold(args):
     return 0
 
 
+class Crowd:
+    """Connections that stay; answers are counted by backend, or by what failed."""
+
+    def __init__(self, args):
+        self.args = args
+        self.clients = []
+
+    def more(self, count):
+        opened = []
+        for number in range(count):
+            opened.append(Client(self.args, self.args.target[number % len(self.args.target)]))
+            self.ask(opened[-1:])
+        self.clients += opened
+        return self.ask(opened)
+
+    def ask(self, clients):
+        counts = collections.Counter()
+        for client in clients:
+            try:
+                counts[client.ask(last=False)[0]] += 1
+            except (OSError, ValueError) as failure:
+                counts[name_of_failure(failure)] += 1
+        return json.dumps(dict(sorted(counts.items())))
+
+    def end(self, silently):
+        for client in self.clients:
+            if silently and not client.udp:
+                client.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            client.close()
+        self.clients = []
+        return "ended"
+
+
+def crowd(args):
+    here = Crowd(args)
+    here.more(args.count)
+    print("open", flush=True)
+    for line in sys.stdin:
+        word, _, number = line.strip().partition(" ")
+        if word == "more":
+            print(here.more(int(number)), flush=True)
+        elif word:
+            print(here.end(word == "vanish"), flush=True)
+        else:
+            print(here.ask(here.clients), flush=True)
+    return 0
+
+
 def fetch(args):
     with socket.create_connection(args.target[0], args.timeout) as connection:
         connection.sendall(f"GET {args.path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
@@ -301,10 +354,14 @@ def put(args):
     return 0 if status in (201, 204) else 1
 
 
+MODES = {"spread": spread, "load": load, "probe": probe, "hold": hold, "crowd": crowd,
+         "fetch": fetch, "put": put}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["spread", "load", "probe", "hold", "fetch", "put"])
+    parser.add_argument("mode", choices=MODES)
     parser.add_argument("target", nargs="+", type=parse_target, help="ADDRESS:PORT, [ADDRESS]:PORT")
     parser.add_argument("--protocol", choices=["tcp", "udp"], default="tcp")
     parser.add_argument("--timeout", type=float, default=10, help="seconds for each step")
@@ -322,10 +379,8 @@ def main():
     parser.add_argument("--path", default="/", help="of fetch and put")
     parser.add_argument("--file", help="of put")
     args = parser.parse_args()
-    modes = {"spread": spread, "load": load, "probe": probe, "hold": hold, "fetch": fetch,
-             "put": put}
     start = time.monotonic()
-    code = modes[args.mode](args)
+    code = MODES[args.mode](args)
     if os.environ.get("TRAFFIC_TIMES"):
         print(f"{args.mode}: {time.monotonic() - start:.2f} s", file=sys.stderr)
     return code
