@@ -17,7 +17,7 @@ struct flow {
 	struct addr destination;
 	__be16 source_port;
 	__be16 destination_port;
-	__u32 protocol; /* IPPROTO_TCP or IPPROTO_UDP; a word, so that ports and it are one store */
+	__u32 protocol; /* IPPROTO_TCP, UDP or SCTP; a word, so that ports and it are one store */
 };
 SL_ABI_SIZE(flow, 40);
 SL_ABI_OFFSET(flow, source_port, 32);
@@ -35,7 +35,7 @@ enum sl_flow_flag {
 	SL_FLOW_RESET = 1 << 5,
 	/* The frontend is no longer the service's: a datagram starts the flow anew. */
 	SL_FLOW_STALE = 1 << 6,
-	/* In sl_opening alone: the client has completed the handshake; there was no room since. */
+	/* In sl_opening alone: the handshake is complete, but the flow is not in sl_flows yet. */
 	SL_FLOW_CONFIRMED = 1 << 7,
 	SL_FLOW_CLOSED = SL_FLOW_FIN_CLIENT | SL_FLOW_FIN_BACKEND, /* both: closed in good order */
 };
@@ -87,8 +87,8 @@ struct opening_bucket {
 	__u32 pad0;
 	__u32 tag[SL_OPENING_WAYS];	  /* 0: free */
 	__u32 last_seen[SL_OPENING_WAYS]; /* ticks */
-	/* TCP: the acknowledgment number that completes the handshake, host order; valid with
-	 * SL_FLOW_ANSWERED. */
+	/* Valid with SL_FLOW_ANSWERED, host order: the acknowledgment number that completes the
+	 * handshake (TCP), the tag that the client is to send (SCTP). */
 	__u32 expected_ack[SL_OPENING_WAYS];
 	__u32 pad1[2];
 	struct opening_flow flows[SL_OPENING_WAYS];

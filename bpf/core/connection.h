@@ -177,6 +177,22 @@ static __noinline int connection_unanswered(struct connection *connection)
 	return 0;
 }
 
+/*
+ * Counts an open connection, unless somebody has: at its start, or, if its backend's were not
+ * counted then, by a walk. One that has ended meanwhile is taken off again, by who finds it marked.
+ */
+static __always_inline void connection_load(struct connection *connection,
+					    const struct socket_peer *peer)
+{
+	if (connection->loaded || __sync_val_compare_and_swap(&connection->loaded, 0, 1))
+		return;
+	if (!load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, 1))
+		connection->loaded = 0;
+	else if (*(volatile __u32 *)&connection->phase == SL_CONNECTION_ENDED &&
+		 __sync_val_compare_and_swap(&connection->loaded, 1, 0))
+		load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, -1);
+}
+
 static __noinline int connection_established(struct connection *connection, __u64 now_ns)
 {
 	__u64 us = (now_ns - connection->started_ns) / 1000;
@@ -263,8 +279,7 @@ static __always_inline void connection_event(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		connection->phase = SL_CONNECTION_OPENING;
 		connection->started_ns = bpf_ktime_get_ns();
-		connection->loaded = load_add(connection->peer.backend_id,
-					      connection->peer.backend_generation, LOAD_SOCKET, 1);
+		connection_load(connection, &connection->peer);
 		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
 						       BPF_SOCK_OPS_STATE_CB_FLAG |
 						       BPF_SOCK_OPS_RTO_CB_FLAG);
@@ -349,22 +364,6 @@ static __always_inline void connection_walked(struct connection *connection,
 		if (row)
 			connection_count_row(row, look);
 	}
-}
-
-/*
- * Counts an open connection that began before its backend's were counted. One that has ended
- * meanwhile is taken off again, by who finds it marked.
- */
-static __always_inline void connection_load(struct connection *connection,
-					    const struct socket_peer *peer)
-{
-	if (connection->loaded || __sync_val_compare_and_swap(&connection->loaded, 0, 1))
-		return;
-	if (!load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, 1))
-		connection->loaded = 0;
-	else if (*(volatile __u32 *)&connection->phase == SL_CONNECTION_ENDED &&
-		 __sync_val_compare_and_swap(&connection->loaded, 1, 0))
-		load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, -1);
 }
 
 /* One TCP connection of a walk: counts what it has carried, tells it if its backend is gone. */

@@ -161,6 +161,14 @@ static __always_inline enum sl_verdict decide_continue(struct packet *p)
 	return SL_VERDICT_FORWARD;
 }
 
+/* The flow will be opened anew, or is another's now. One that was refused counts no longer. */
+static __noinline int decide_forget(struct packet *p)
+{
+	if (!(p->flow.entry.flags & SL_FLOW_RESET))
+		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW, -1);
+	return opening_clear(p);
+}
+
 /*
  * Decides about p->flow.key, which sl_flows does not know, and its @service, NULL: none.
  * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if
@@ -176,8 +184,11 @@ __noinline int decide(struct packet *p, const struct service *service)
 	if (!service)
 		return decide_unknown(p);
 	p->frontend = service->kind;
-	found = !(p->flags & PACKET_TRACED) && opening_find(p) &&
-		p->flow.entry.service_id == service->id;
+	found = !(p->flags & PACKET_TRACED) && opening_find(p);
+	if (found && p->flow.entry.service_id != service->id) {
+		decide_forget(p);
+		found = false;
+	}
 	p->flow.entry.service_id = service->id;
 	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)
 		return decide_drop(p, SL_REASON_EXTERNAL_DENIED);
@@ -214,8 +225,6 @@ __noinline int decide(struct packet *p, const struct service *service)
 	/* A SYN again: the backend chosen first has not answered, or has refused. */
 	if (p->flow.key.protocol != IPPROTO_UDP && !(p->flow.entry.flags & SL_FLOW_RESET))
 		decide_count_failed(p->flow.entry.service_id, p->flow.entry.backend_id);
-	if (!(p->flow.entry.flags & SL_FLOW_RESET))
-		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW, -1);
-	opening_clear(p);
+	decide_forget(p);
 	return decide_choose(p, service, p->flow.entry.backend_id);
 }

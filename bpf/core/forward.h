@@ -120,7 +120,7 @@ static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 /* May a packet that no established flow claims be a reply to one that is being opened? */
 static __always_inline bool forward_may_answer(const struct packet *p)
 {
-	if (p->flow.key.protocol == IPPROTO_UDP)
+	if (p->flow.key.protocol != IPPROTO_TCP)
 		return true;
 	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
 		return true;

@@ -17,6 +17,7 @@ enum { OPENING_ACK_WINDOW = 65536 };
 
 enum opening_action {
 	OPENING_ANSWERED, /* the backend has answered */
+	OPENING_PROVEN,	  /* the backend says that the handshake is complete */
 	OPENING_REFUSED,  /* an RST came, which may be forged: the place stays */
 	OPENING_CLEAR,	  /* the flow is established, or its backend gone */
 };
@@ -150,6 +151,9 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
 				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
 				bucket->expected_ack[i] = expected_ack;
+			} else if (action == OPENING_PROVEN) {
+				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED)
+					bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
 			} else if (action == OPENING_REFUSED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
 			} else {
@@ -158,6 +162,20 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
+}
+
+/*
+ * What an answer comes to. SCTP: all but INIT ACK and ABORT is sent in an association alone, so
+ * that the client has returned the backend's cookie: proof also where the client has the tag of
+ * another INIT ACK than the last, having sent its INIT again.
+ */
+static __always_inline enum opening_action opening_answer(const struct packet *p)
+{
+	if (p->tcp_flags & TCP_RST)
+		return OPENING_REFUSED;
+	if (p->flow.key.protocol == IPPROTO_SCTP && !(p->tcp_flags & TCP_SYN))
+		return OPENING_PROVEN;
+	return OPENING_ANSWERED;
 }
 
 /*
@@ -172,11 +190,11 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	int found = 0;
 	__u32 hash, now, expected;
 	__u32 before = 0;
-	bool refused;
+	enum opening_action action;
 
 	if (!p)
 		return 0;
-	refused = answer && p->tcp_flags & TCP_RST;
+	action = opening_answer(p);
 	hash = opening_hash(&p->flow.key.destination, p->flow.key.destination_port,
 			    p->flow.key.protocol);
 	bucket = opening_bucket(hash);
@@ -191,8 +209,11 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 		    opening_is_fresh(now, bucket->last_seen[i]) &&
 		    opening_same_reply(&bucket->flows[i], &p->flow.key)) {
 			before = bucket->flows[i].entry.flags;
-			if (refused) {
+			if (answer && action == OPENING_REFUSED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
+			} else if (answer && action == OPENING_PROVEN) {
+				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED)
+					bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
 			} else if (answer) {
 				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
 				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
@@ -212,11 +233,11 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	entry_set_ports(&p->flow.entry, swap_ports(flow_ports(&forward)));
 	if ((before ^ p->flow.entry.flags) & SL_FLOW_RESET)
 		load_add(p->flow.entry.backend_id, p->flow.entry.backend_generation, LOAD_FLOW,
-			 refused ? -1 : 1);
+			 action == OPENING_REFUSED ? -1 : 1);
 	p->flow.entry.flags &= ~SL_FLOW_FORWARD;
 	if (answer && p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&forward.source, forward.source_port, forward.protocol);
-		opening_act(hash, &forward, refused ? OPENING_REFUSED : OPENING_ANSWERED, expected);
+		opening_act(hash, &forward, action, expected);
 	}
 	return 1;
 }

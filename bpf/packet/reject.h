@@ -107,9 +107,20 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 		  : l3_v6_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL);
 }
 
+/* Is it what nothing answers (RFC 9260 8.4, 6 and 7)? (ABORTs do not come here.) */
+static __always_inline bool reject_is_final(sl_ctx *ctx, const struct packet *p, __u8 chunk_type)
+{
+	struct sctp_cause *cause;
+
+	if (chunk_type != SCTP_ERROR)
+		return chunk_type == SCTP_SHUTDOWN_COMPLETE || chunk_type == SCTP_COOKIE_ACK;
+	cause = ctx_header(ctx, p->l4 + sizeof(struct sctp_start), sizeof(*cause));
+	return !cause || cause->code == bpf_htons(SCTP_CAUSE_STALE_COOKIE);
+}
+
 /*
  * Turns the packet into what a host says to an association that it does not know (RFC 9260 8.4).
- * Return: 0, or -1: also of a SHUTDOWN COMPLETE, which nothing answers. (ABORTs do not come here.)
+ * Return: 0, or -1.
  */
 static __noinline int reject_abort(sl_ctx *ctx, struct packet *p)
 {
@@ -119,7 +130,10 @@ static __noinline int reject_abort(sl_ctx *ctx, struct packet *p)
 	sctp_initiate_tag *tag;
 
 	in = ctx_header(ctx, p->l4, sizeof(*in));
-	if (!in || !reject_may_answer(p) || in->chunk.type == SCTP_SHUTDOWN_COMPLETE)
+	if (!in || !reject_may_answer(p) || reject_is_final(ctx, p, in->chunk.type))
+		return -1;
+	in = ctx_header(ctx, p->l4, sizeof(*in));
+	if (!in)
 		return -1;
 	abort.header.source = in->header.destination;
 	abort.header.destination = in->header.source;

@@ -12,8 +12,13 @@ enum sctp_chunk_type {
 	SCTP_ABORT = 6,
 	SCTP_SHUTDOWN = 7,
 	SCTP_SHUTDOWN_ACK = 8,
+	SCTP_ERROR = 9,
+	SCTP_COOKIE_ACK = 11,
 	SCTP_SHUTDOWN_COMPLETE = 14,
 };
+
+/* Cause of an ERROR: a cookie that came too late (RFC 9260 3.3.10.3). */
+enum { SCTP_CAUSE_STALE_COOKIE = 3 };
 
 /* The tag of an ABORT or SHUTDOWN COMPLETE is the receiver's own, sent back (RFC 9260 8.4). */
 enum { SCTP_TAG_REFLECTED = 1 };
@@ -35,6 +40,12 @@ struct sctp_chunk {
 struct sctp_start {
 	struct sctp_header header;
 	struct sctp_chunk chunk;
+};
+
+/* Behind it, in ERROR: the first cause. */
+struct sctp_cause {
+	__be16 code;
+	__be16 length;
 };
 
 /* Behind it, in INIT and INIT ACK: the tag that the receiver is to send with all packets. */

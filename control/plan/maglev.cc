@@ -37,26 +37,31 @@ constexpr std::uint64_t kStepSeed = 0x736c756963652073;
 
 }  // namespace
 
-std::uint32_t MaglevTableSize(std::size_t backends) {
-  const auto* const size =
-      std::lower_bound(std::begin(kMaglevTableSizes), std::end(kMaglevTableSizes),
-                       backends * kMaglevSlotsPerBackend);
-  return size == std::end(kMaglevTableSizes) ? std::end(kMaglevTableSizes)[-1] : *size;
+std::uint32_t MaglevTableSize(std::size_t backends, std::uint32_t slots) {
+  const auto smallest_for = [&](std::size_t slots_each) {
+    const auto* const size = std::lower_bound(std::begin(kMaglevTableSizes),
+                                              std::end(kMaglevTableSizes), backends * slots_each);
+    return size == std::end(kMaglevTableSizes) ? size - 1 : size;
+  };
+  const auto* size = smallest_for(kMaglevSlotsPerBackend);
+  const auto* const least = smallest_for(kMaglevLeastSlotsPerBackend);
+  while (size > least && *size > slots / kMaglevShareOfSlots) --size;
+  return *size;
 }
 
-std::vector<std::size_t> BuildMaglevTable(std::span<const BackendAddress> members) {
+std::vector<std::uint32_t> BuildMaglevTable(std::span<const BackendAddress> members,
+                                            std::uint32_t size) {
   if (members.empty()) return {};
-  const std::uint32_t size = MaglevTableSize(members.size());
   std::vector<Preference> preferences;
   preferences.reserve(members.size());
   for (const BackendAddress& member : members) {
     preferences.push_back(
         {Hash(member, kStartSeed) % size, Hash(member, kStepSeed) % (size - 1) + 1});
   }
-  const std::size_t free = members.size();
-  std::vector<std::size_t> table(size, free);
-  for (std::size_t filled = 0;;) {
-    for (std::size_t i = 0; i < members.size(); ++i) {
+  const auto free = static_cast<std::uint32_t>(members.size());
+  std::vector<std::uint32_t> table(size, free);
+  for (std::uint32_t filled = 0;;) {
+    for (std::uint32_t i = 0; i < free; ++i) {
       Preference& preference = preferences[i];
       while (table[preference.next] != free) {
         preference.next += preference.step;

@@ -13,8 +13,11 @@
 
 namespace sluice {
 
-// Slots for each backend, at least.
+// Slots for each backend, at least, where there is room.
 inline constexpr std::uint32_t kMaglevSlotsPerBackend = 100;
+
+// The least that is given up to room: with ten slots or eleven a backend has its share to a tenth.
+inline constexpr std::uint32_t kMaglevLeastSlotsPerBackend = 10;
 
 // The sizes that a table may have: the largest primes below every other power of two. So the size,
 // by a change of which nearly all flows move, changes rarely as a service grows; and a hundred
@@ -24,13 +27,21 @@ inline constexpr std::uint32_t kMaglevTableSizes[] = {
     127, 509, 2039, 8191, 32749, 131071, 524287, 2097143,
 };
 
-// The smallest of the sizes that has kMaglevSlotsPerBackend for each of `backends`; the largest for
-// more than fit.
-std::uint32_t MaglevTableSize(std::size_t backends);
+// The share of all slots that one table may have: a service can have four (sets and families), and
+// a change makes the new ones before the old are free.
+inline constexpr std::uint32_t kMaglevShareOfSlots = 4;
 
-// What each slot holds: an index into `members`, which are in the order of their addresses. Each
-// gets slots in turn; a weight would be a number of turns. Empty for no members. Cost: about 1 us
-// for 100 slots.
-std::vector<std::size_t> BuildMaglevTable(std::span<const BackendAddress> members);
+// The smallest of the sizes that has kMaglevSlotsPerBackend for each of `backends`. Where that is
+// more than a table's share of `slots`, the largest that is not, if it has at least
+// kMaglevLeastSlotsPerBackend. By the number of backends and a flag alone, not by what is free now:
+// nodes with the same flag must come to the same table.
+std::uint32_t MaglevTableSize(std::size_t backends, std::uint32_t slots);
+
+// What each of `size` slots holds: an index into `members`, which are in the order of their
+// addresses. Each gets slots in turn; a weight would be a number of turns. Empty for no members.
+// `size`: a prime. Cost: linear in the slots, each a cache miss in large tables
+// (control/plan/DESIGN.md has figures).
+std::vector<std::uint32_t> BuildMaglevTable(std::span<const BackendAddress> members,
+                                            std::uint32_t size);
 
 }  // namespace sluice

@@ -31,13 +31,15 @@ struct Draft {
   bool new_service = false;
   std::vector<std::uint32_t> backend_ids;  // of DesiredService::backends; 0: not given yet
   bool reused_service_id = false;
+  // What the slots of the sets that are used hold: indices into DesiredService::backends.
+  std::vector<std::size_t> layouts[abi::SL_FAMILY_COUNT][kBackendSetCount];
   std::vector<SlotRun> new_runs;
 };
 
-std::vector<std::uint32_t> IdsOf(const Draft& draft, const std::vector<std::size_t>& set) {
+std::vector<std::uint32_t> IdsOf(const Draft& draft, const std::vector<std::size_t>& layout) {
   std::vector<std::uint32_t> ids;
-  ids.reserve(set.size());
-  for (std::size_t index : set) ids.push_back(draft.backend_ids[index]);
+  ids.reserve(layout.size());
+  for (std::size_t index : layout) ids.push_back(draft.backend_ids[index]);
   return ids;
 }
 
@@ -73,14 +75,15 @@ class PlanBuilder {
   MapPlan Finish();
 
  private:
-  Draft StartDraft(const ServicePortName& name, const DesiredService& service) const;
+  Draft StartDraft(const ServicePortName& name, const DesiredService& service,
+                   const Families& families) const;
   Demand DemandOf(const Draft& draft, const DesiredService& service,
                   const Families& families) const;
   std::optional<abi::slot_range> FindRange(const Draft& draft,
                                            const std::vector<std::uint32_t>& ids) const;
   absl::Status GiveIds(Draft& draft, const DesiredService& service);
   absl::Status Place(Draft& draft, const std::vector<std::uint32_t>& ids, abi::slot_range& range);
-  absl::Status PlaceSets(Draft& draft, const Families& families,
+  absl::Status PlaceSets(Draft& draft,
                          abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]);
   void UndoIds(const Draft& draft, std::size_t backends);
 
@@ -135,13 +138,13 @@ void PlanBuilder::RemoveId(std::uint32_t id) {
 
 absl::Status PlanBuilder::Set(const ServicePortName& name, const DesiredService& service) {
   const Families families = SetsOf(service);
-  Draft draft = StartDraft(name, service);
+  Draft draft = StartDraft(name, service, families);
   if (absl::Status fits = ledger_.Take(DemandOf(draft, service, families)); !fits.ok()) return fits;
   const auto missing =
       static_cast<std::size_t>(std::count(draft.backend_ids.begin(), draft.backend_ids.end(), 0U));
   if (absl::Status given = GiveIds(draft, service); !given.ok()) return given;
   abi::slot_range places[abi::SL_FAMILY_COUNT][kBackendSetCount] = {};
-  if (absl::Status placed = PlaceSets(draft, families, places); !placed.ok()) {
+  if (absl::Status placed = PlaceSets(draft, places); !placed.ok()) {
     for (const SlotRun& run : draft.new_runs) {
       slots_.Free({run.offset, Size(run.backend_ids)}, 0);
     }
@@ -157,13 +160,25 @@ absl::Status PlanBuilder::Set(const ServicePortName& name, const DesiredService&
   return absl::OkStatus();
 }
 
-Draft PlanBuilder::StartDraft(const ServicePortName& name, const DesiredService& service) const {
+Draft PlanBuilder::StartDraft(const ServicePortName& name, const DesiredService& service,
+                              const Families& families) const {
   Draft draft;
   draft.service_id = actual_.ServiceId(name);
   draft.new_service = draft.service_id == 0;
   for (const DesiredBackend& backend : service.backends) {
     draft.backend_ids.push_back(
         draft.new_service ? 0 : actual_.BackendId(draft.service_id, backend.address));
+  }
+  for (std::size_t family = 0; family < families.size(); ++family) {
+    const auto& [sets, used, filtered] = families[family];
+    auto& layouts = draft.layouts[family];
+    if (used[kClusterSet]) {
+      layouts[kClusterSet] = LayOut(service, sets[kClusterSet], actual_.limits().slots);
+    }
+    if (!used[kLocalSet]) continue;
+    layouts[kLocalSet] = used[kClusterSet] && sets[kLocalSet] == sets[kClusterSet]
+                             ? layouts[kClusterSet]
+                             : LayOut(service, sets[kLocalSet], actual_.limits().slots);
   }
   return draft;
 }
@@ -197,15 +212,14 @@ Demand PlanBuilder::DemandOf(const Draft& draft, const DesiredService& service,
   for (const abi::source_range_key& key : SourceRangeKeys(service, draft.service_id, families)) {
     if (!ranges.contains(key)) ++demand.source_ranges;
   }
-  for (const FamilySets& family : families) {
+  for (const auto& layouts : draft.layouts) {
     const std::vector<std::size_t>* placed = nullptr;
-    for (BackendSet set : {kClusterSet, kLocalSet}) {
-      const std::vector<std::size_t>& members = family.Slots(set);
-      if (!family.used[set] || members.empty() || (placed && *placed == members)) continue;
-      const std::vector<std::uint32_t> ids = IdsOf(draft, members);
+    for (const std::vector<std::size_t>& layout : layouts) {
+      if (layout.empty() || (placed && *placed == layout)) continue;
+      const std::vector<std::uint32_t> ids = IdsOf(draft, layout);
       const bool is_new = std::count(ids.begin(), ids.end(), 0U) > 0 || !FindRange(draft, ids);
       if (is_new) demand.slots += Size(ids);
-      placed = &members;
+      placed = &layout;
     }
   }
   return demand;
@@ -261,13 +275,11 @@ absl::Status PlanBuilder::Place(Draft& draft, const std::vector<std::uint32_t>& 
 }
 
 absl::Status PlanBuilder::PlaceSets(
-    Draft& draft, const Families& families,
-    abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]) {
-  for (std::size_t family = 0; family < families.size(); ++family) {
+    Draft& draft, abi::slot_range (&places)[abi::SL_FAMILY_COUNT][kBackendSetCount]) {
+  for (std::size_t family = 0; family < std::size(draft.layouts); ++family) {
     for (BackendSet set : {kClusterSet, kLocalSet}) {
-      if (!families[family].used[set]) continue;
       absl::Status placed =
-          Place(draft, IdsOf(draft, families[family].Slots(set)), places[family][set]);
+          Place(draft, IdsOf(draft, draft.layouts[family][set]), places[family][set]);
       if (!placed.ok()) return placed;
     }
   }

@@ -50,16 +50,6 @@ unsigned AddressFlags(const DesiredService& service, const Frontend& frontend,
   return flags;
 }
 
-std::vector<std::size_t> TableOf(const DesiredService& service,
-                                 const std::vector<std::size_t>& set) {
-  std::vector<BackendAddress> members;
-  members.reserve(set.size());
-  for (std::size_t index : set) members.push_back(service.backends[index].address);
-  std::vector<std::size_t> table = BuildMaglevTable(members);
-  for (std::size_t& slot : table) slot = set[slot];
-  return table;
-}
-
 }  // namespace
 
 abi::sl_family FamilyOf(const IpAddress& address) {
@@ -94,13 +84,20 @@ std::array<FamilySets, abi::SL_FAMILY_COUNT> SetsOf(const DesiredService& servic
   for (abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
     families[family].filtered = IsFiltered(service, family);
   }
-  if (!HasTable(service.algorithm)) return families;
-  for (FamilySets& family : families) {
-    for (BackendSet set : {kClusterSet, kLocalSet}) {
-      if (family.used[set]) family.tables[set] = TableOf(service, family.sets[set]);
-    }
-  }
   return families;
+}
+
+std::vector<std::size_t> LayOut(const DesiredService& service, const std::vector<std::size_t>& set,
+                                std::uint32_t slots) {
+  if (!HasTable(service.algorithm)) return set;
+  std::vector<BackendAddress> members;
+  members.reserve(set.size());
+  for (std::size_t index : set) members.push_back(service.backends[index].address);
+  std::vector<std::size_t> places;
+  for (std::uint32_t slot : BuildMaglevTable(members, MaglevTableSize(members.size(), slots))) {
+    places.push_back(set[slot]);
+  }
+  return places;
 }
 
 abi::service RowOf(const DesiredService& service, const Frontend& frontend,

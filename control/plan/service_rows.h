@@ -21,15 +21,9 @@ enum BackendSet { kClusterSet = 0, kLocalSet = 1, kBackendSetCount = 2 };
 
 struct FamilySets {
   std::vector<std::size_t> sets[kBackendSetCount];
-  std::vector<std::size_t> tables[kBackendSetCount];  // Maglev's, of the sets that are used
   bool used[kBackendSetCount] = {};  // some frontend of the family sends flows there
   // IPv4 or IPv6 clients of external and load balancer addresses must be in a source range.
   bool filtered = false;
-
-  // The set as it is laid out in slots.
-  const std::vector<std::size_t>& Slots(BackendSet set) const {
-    return tables[set].empty() ? sets[set] : tables[set];
-  }
 };
 
 // Which set a scope of a frontend uses.
@@ -46,6 +40,11 @@ struct RowOptions {
       false;                 // else packets from the network to ClusterIPs are dropped
   bool service_echo = true;  // ICMP echoes to services' addresses are answered
 };
+
+// How a set is laid out in slots (as indices into DesiredService::backends): as it is, or, if the
+// service's algorithm asks for it, as a Maglev table of at most a share of all `slots`.
+std::vector<std::size_t> LayOut(const DesiredService& service, const std::vector<std::size_t>& set,
+                                std::uint32_t slots);
 
 // The row of `frontend` without id and slots.
 abi::service RowOf(const DesiredService& service, const Frontend& frontend,

@@ -171,6 +171,8 @@ SctpChunk MakeChunk(const Shape& shape) {
     chunk.value = std::string(4, '\3');
   } else if (chunk.type == kSctpCookieEcho) {
     chunk.value = "cookie";
+  } else if (chunk.type == kSctpError) {
+    chunk.value = shape.payload;
   }
   return chunk;
 }

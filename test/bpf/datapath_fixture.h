@@ -99,7 +99,9 @@ enum SctpChunkType : std::uint8_t {
   kSctpAbort = 6,
   kSctpShutdown = 7,
   kSctpShutdownAck = 8,
+  kSctpError = 9,
   kSctpCookieEcho = 10,
+  kSctpCookieAck = 11,
   kSctpShutdownComplete = 14,
 };
 

@@ -145,6 +145,28 @@ TEST_P(ConnectionCountTest, AnOpenThatIsSentAgainTakesItAlong) {
   EXPECT_EQ(Load(other), 1);
 }
 
+// The frontend is another service's before the flow is established: the next open is a flow to
+// that.
+TEST_P(ConnectionCountTest, AnOpenToAnotherServiceTakesItAlong) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_EQ(Load(), 1);
+  ServiceSpec moved = Service();
+  moved.id = kServiceId + 1;
+  SetService(moved);
+  EXPECT_EQ(Run(kind().translates, ForwardPacket(Syn())).verdict, kind().verdict);
+  EXPECT_EQ(Load(), 1) << "of the new open alone";
+  EXPECT_EQ(OpeningCount(), kind().snat ? 2u : 1u);
+}
+
+TEST_P(LoadCountTest, AFlowThatWasNotCountedIsNotTakenOff) {
+  SetBackendFlags(abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE);
+  Establish();
+  ASSERT_TRUE(Forward({.flags = "FA", .payload = ""}));
+  ASSERT_TRUE(Reply({.flags = "FA", .payload = ""}));
+  EXPECT_EQ(Load(), 0);
+}
+
 TEST_P(ConnectionCountTest, AnOpenInPlaceOfAClosedFlowCountsOnce) {
   Establish();
   const Shape end{.flags = "FA", .payload = ""};

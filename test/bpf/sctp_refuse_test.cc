@@ -47,10 +47,22 @@ TEST_P(SctpRefuseTest, WhatIsOfNoFlowIsAbortedWithItsOwnTag) {
 // Else two hosts would answer each other for ever.
 TEST_P(SctpRefuseTest, AnEndIsNotAnswered) {
   SetService(ClusterIp({Backend(addresses().pod2, true)}));
-  for (const SctpChunkType type : {kSctpAbort, kSctpShutdownComplete}) {
+  for (const SctpChunkType type : {kSctpAbort, kSctpShutdownComplete, kSctpCookieAck}) {
     SCOPED_TRACE(int{type});
     ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), Chunk(type)), abi::SL_REASON_NO_FLOW);
   }
+}
+
+// The other end's handshake came too late; any other error is of an association.
+TEST_P(SctpRefuseTest, AStaleCookieIsNotAnswered) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}));
+  const auto error = [](char cause) {
+    return Shape{.payload = std::string{'\0', cause, '\0', '\4'}, .chunk = kSctpError};
+  };
+  ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), error(3)), abi::SL_REASON_NO_FLOW);
+  ExpectRejected(kFromPod1, Question(pod(), cluster_ip(), error(2)), abi::SL_REASON_NO_FLOW);
+  ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.payload = "", .chunk = kSctpError}),
+                abi::SL_REASON_NO_FLOW);
 }
 
 TEST_P(SctpRefuseTest, NobodyIsAnsweredWhoCannotBe) {

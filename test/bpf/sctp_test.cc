@@ -97,6 +97,32 @@ TEST_P(SctpFlowTest, IsNotEstablishedByACookieWithAnotherTag) {
   EXPECT_EQ(FlowCount(), kRowsOfAFlow);
 }
 
+// An INIT that is sent again gets another INIT ACK, with another tag; the client takes the first
+// and lets the second fall (RFC 9260 5.2.3). The backend's answer to the cookie proves as much.
+TEST_P(SctpFlowTest, IsEstablishedByTheCookieOfAnEarlierInitAck) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply({.sequence = 9000, .chunk = kSctpInitAck}));
+  ASSERT_TRUE(Forward(CookieEcho(7001)));
+  EXPECT_EQ(FlowCount(), 0u);
+  ASSERT_TRUE(Reply({.chunk = kSctpCookieAck}));
+  ASSERT_TRUE(Reply());
+  ASSERT_TRUE(Forward(CookieEcho(7001)));
+  EXPECT_EQ(FlowCount(), kRowsOfAFlow);
+  EXPECT_EQ(OpeningCount(), 0u);
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+// What the backend says before its INIT ACK is about another association.
+TEST_P(SctpFlowTest, AnAnswerToNoInitProvesNothing) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply({.chunk = kSctpCookieAck}));
+  ASSERT_TRUE(Reply(SynAck()));
+  ASSERT_TRUE(Forward(CookieEcho(1)));
+  EXPECT_EQ(FlowCount(), 0u);
+}
+
 // A packet before the INIT ACK establishes nothing.
 TEST_P(SctpFlowTest, IsNotEstablishedUnanswered) {
   ASSERT_TRUE(Forward(Syn()));

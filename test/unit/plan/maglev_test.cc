@@ -31,10 +31,16 @@ std::vector<BackendAddress> Members(int count, bool v4 = true) {
   return members;
 }
 
+constexpr std::uint32_t kSlots = 1 << 20;  // sluiced's default
+
+std::vector<std::uint32_t> Table(const std::vector<BackendAddress>& members) {
+  return BuildMaglevTable(members, MaglevTableSize(members.size(), kSlots));
+}
+
 // Who has each slot.
 std::vector<BackendAddress> TableOf(const std::vector<BackendAddress>& members) {
   std::vector<BackendAddress> table;
-  for (std::size_t slot : BuildMaglevTable(members)) table.push_back(members.at(slot));
+  for (std::uint32_t slot : Table(members)) table.push_back(members.at(slot));
   return table;
 }
 
@@ -42,38 +48,52 @@ TEST(MaglevTest, TheSizeIsTheSmallestNamedPrimeWithAHundredSlotsForEach) {
   for (std::uint32_t size : kMaglevTableSizes) {
     for (std::uint32_t factor = 2; factor * factor <= size; ++factor) ASSERT_NE(size % factor, 0u);
   }
-  EXPECT_EQ(MaglevTableSize(1), 127u);
-  EXPECT_EQ(MaglevTableSize(2), 509u);
-  EXPECT_EQ(MaglevTableSize(5), 509u);
-  EXPECT_EQ(MaglevTableSize(6), 2039u);
-  EXPECT_EQ(MaglevTableSize(81), 8191u);
-  EXPECT_EQ(MaglevTableSize(82), 32749u);
-  EXPECT_EQ(MaglevTableSize(100), 32749u);
-  EXPECT_EQ(MaglevTableSize(20971), 2097143u);
-  EXPECT_EQ(MaglevTableSize(30000), 2097143u) << "there is no larger one";
-  EXPECT_EQ(BuildMaglevTable(Members(100)).size(), 32749u);
+  EXPECT_EQ(MaglevTableSize(1, kSlots), 127u);
+  EXPECT_EQ(MaglevTableSize(2, kSlots), 509u);
+  EXPECT_EQ(MaglevTableSize(5, kSlots), 509u);
+  EXPECT_EQ(MaglevTableSize(6, kSlots), 2039u);
+  EXPECT_EQ(MaglevTableSize(81, kSlots), 8191u);
+  EXPECT_EQ(MaglevTableSize(82, kSlots), 32749u);
+  EXPECT_EQ(MaglevTableSize(100, kSlots), 32749u);
+  EXPECT_EQ(MaglevTableSize(1310, kSlots), 131071u);
+  EXPECT_EQ(MaglevTableSize(20971, 1 << 23), 2097143u);
+  EXPECT_EQ(MaglevTableSize(30000, 1 << 23), 2097143u) << "there is no larger one";
+  EXPECT_EQ(Table(Members(100)).size(), 32749u);
+}
+
+// What is more than a quarter of all slots could be made, but not changed.
+TEST(MaglevTest, WhereRoomIsShortTheTableIsSmaller) {
+  EXPECT_EQ(MaglevTableSize(1311, kSlots), 131071u);
+  EXPECT_EQ(MaglevTableSize(5000, kSlots), 131071u);
+  EXPECT_EQ(MaglevTableSize(5000, 4 * 524287), 524287u);
+  EXPECT_EQ(MaglevTableSize(13107, kSlots), 131071u);
+  EXPECT_EQ(MaglevTableSize(13108, kSlots), 524287u) << "less than ten each is no balance";
+  EXPECT_EQ(MaglevTableSize(100, 4 * 8191), 8191u);
+  EXPECT_EQ(MaglevTableSize(100, 4 * 8191 - 1), 2039u);
+  EXPECT_EQ(MaglevTableSize(100, 0), 2039u);
+  EXPECT_EQ(MaglevTableSize(1, 0), 127u);
 }
 
 TEST(MaglevTest, EachHasItsShareToASlot) {
   for (int count : {1, 2, 3, 10, 100, 327}) {
-    const std::vector<std::size_t> table = BuildMaglevTable(Members(count));
+    const std::vector<std::uint32_t> table = Table(Members(count));
     std::vector<std::size_t> shares(static_cast<std::size_t>(count));
-    for (std::size_t member : table) ++shares.at(member);
+    for (std::uint32_t member : table) ++shares.at(member);
     const auto [least, most] = std::minmax_element(shares.begin(), shares.end());
     EXPECT_LE(*most - *least, 1u) << count;
   }
-  EXPECT_THAT(BuildMaglevTable({}), IsEmpty());
-  EXPECT_THAT(BuildMaglevTable(Members(1)), Each(0u));
+  EXPECT_THAT(BuildMaglevTable({}, 127), IsEmpty());
+  EXPECT_THAT(Table(Members(1)), Each(0u));
 }
 
 // The table as it is today, by its begin: another one would move flows as nodes are upgraded, and
 // be another than those of nodes that are not.
 TEST(MaglevTest, TheTableIsTheSameEverywhereAndForGood) {
-  const std::vector<std::size_t> table = BuildMaglevTable(Members(3));
+  const std::vector<std::uint32_t> table = Table(Members(3));
   ASSERT_EQ(table.size(), 509u);
   EXPECT_THAT(std::vector(table.begin(), table.begin() + 12),
               ElementsAre(2, 1, 2, 1, 0, 1, 1, 0, 0, 2, 0, 0));
-  const std::vector<std::size_t> v6 = BuildMaglevTable(Members(3, false));
+  const std::vector<std::uint32_t> v6 = Table(Members(3, false));
   EXPECT_THAT(std::vector(v6.begin(), v6.begin() + 12),
               ElementsAre(0, 1, 0, 0, 2, 0, 1, 1, 2, 0, 2, 2));
 }
@@ -165,15 +185,59 @@ TEST(MaglevTest, ThePlanHasTheTableAndTheRowsSayHowToReadIt) {
   EXPECT_EQ(state.Backend(id).generation, before.generation);
 }
 
+// Two families of sets for all and for this node, with the default size and more endpoints than
+// have a hundred slots each there: every one of them can be replaced, at once.
+TEST(MaglevTest, AWideServiceCanBeChanged) {
+  constexpr int kEndpoints = 1400;
+  MapState state({.services = 64,
+                  .service_ids = 64,
+                  .source_ranges = 8,
+                  .slots = kSlots,
+                  .backends = 16 * kEndpoints});
+  const auto wide = [](const char* v4, const char* v6) {
+    DesiredService web = Web({});
+    web.algorithm = abi::SL_ALGORITHM_MAGLEV;
+    web.external_local = true;
+    web.frontends.push_back({Ip("fd00:10:96::10"), 80, IPPROTO_TCP, abi::SL_FRONTEND_CLUSTER_IP});
+    web.frontends.push_back({Ip("203.0.113.1"), 80, IPPROTO_TCP, abi::SL_FRONTEND_LOAD_BALANCER});
+    web.frontends.push_back({Ip("2001:db8::1"), 80, IPPROTO_TCP, abi::SL_FRONTEND_LOAD_BALANCER});
+    for (int i = 0; i < kEndpoints; ++i) {
+      for (const std::string& address :
+           {absl::StrCat(v4, i / 200, ".", 1 + i % 200), absl::StrCat(v6, absl::Hex(1 + i))}) {
+        web.backends.push_back(Backend(address));
+        web.backends.back().in_local_set = i != 0;
+      }
+    }
+    std::sort(web.backends.begin(), web.backends.end(),
+              [](const auto& a, const auto& b) { return a.address < b.address; });
+    return web;
+  };
+  std::uint64_t now = kNow;
+  for (const auto& [v4, v6] :
+       {std::pair{"10.1.", "fd00:1::"}, {"10.2.", "fd00:2::"}, {"10.3.", "fd00:3::"}}) {
+    const DesiredService web = wide(v4, v6);
+    now += 2 * kReuseGraceNs;
+    Carry(state, web, now);
+    for (const Frontend& frontend : web.frontends) {
+      for (const abi::slot_range& range : state.FindService(ServiceKey(frontend))->slots) {
+        ASSERT_EQ(range.count, 131071u);
+        EXPECT_EQ(state.Backend(state.Slots(range)[0]).flags,
+                  abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE);
+      }
+    }
+    EXPECT_EQ(state.slot_allocator().used(), 4 * 131071u) << v4;
+  }
+}
+
 TEST(MaglevTest, ATableThatDoesNotFitIsRefusedByName) {
   MapState state(
-      {.services = 64, .service_ids = 64, .source_ranges = 8, .slots = 200, .backends = 64});
+      {.services = 64, .service_ids = 64, .source_ranges = 8, .slots = 100, .backends = 64});
   DesiredService web = Web({Backend("198.51.100.1"), Backend("198.51.100.2")});
   web.algorithm = abi::SL_ALGORITHM_MAGLEV;
   const PlannedUpdate update = Plan(state, web);
   ASSERT_EQ(update.refused.size(), 1u);
   EXPECT_THAT(update.refused[0].status.message(),
-              ::testing::HasSubstr("sl_slots: 509 rows needed, the limit is 200 (raise "
+              ::testing::HasSubstr("sl_slots: 127 rows needed, the limit is 100 (raise "
                                    "--max-slots)"));
   EXPECT_TRUE(update.plan.empty());
 }
