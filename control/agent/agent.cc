@@ -119,6 +119,7 @@ absl::Status Agent::CreateKubeSource(const KubeOptions& kube) {
   notice_(Severity::kInfo,
           absl::StrCat("following the Kubernetes API at ", absl::StrJoin(config.servers, ", "),
                        " by ", config.source));
+  api_servers_ = ServerAddresses(config);
   ASSIGN_OR_RETURN(http_, CurlClient::Create(loop_));
   api_ = std::make_unique<ApiClient>(std::move(config), kube, *http_, loop_, clock_);
   KubeSourceOptions source;
@@ -325,6 +326,7 @@ NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
   NodeConfig config;
   config.node_name = options_.node_name;
   config.node_port_addresses = node_->addresses().node_ports;
+  config.machine_addresses = api_servers_;
   // Link-local ones come and go with pods' interfaces, and no load balancer has one.
   for (const IpAddress& address : node_->addresses().local) {
     if (!address.is_link_local() && !address.is_loopback()) {

@@ -114,6 +114,7 @@ class Agent final : public AgentView {
   const absl::Time started_at_;
 
   LoopWake wake_;
+  std::set<IpAddress> api_servers_;   // that the agent was told of
   std::unique_ptr<HttpClient> http_;  // with api_: when the source is the Kubernetes API
   std::unique_ptr<ApiClient> api_;
   std::unique_ptr<ClusterSource> source_;

@@ -116,9 +116,17 @@ void Reconciler::ClearProblems(const std::string& origin) { source_problems_.era
 void Reconciler::NodeChanged() {
   NodeConfig config = AskNodeConfig(setup_.node_config, cluster_);
   if (config == tracker_.node()) return;
-  tracker_.SetNode(std::move(config));
   std::set<ServicePortName> changed;
-  tracker_.UpdateAll(cluster_, changed);
+  // What comes and goes most, and concerns few Services.
+  std::set<IpAddress> machines =
+      std::exchange(config.machine_addresses, tracker_.node().machine_addresses);
+  if (config == tracker_.node()) {
+    tracker_.SetMachineAddresses(std::move(machines), cluster_, changed);
+  } else {
+    config.machine_addresses = std::move(machines);
+    tracker_.SetNode(std::move(config));
+    tracker_.UpdateAll(cluster_, changed);
+  }
   dirty_.merge(changed);
   Event();
 }

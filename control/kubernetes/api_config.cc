@@ -83,12 +83,21 @@ absl::Status CheckServer(std::string& server, const std::string& source) {
       source, ": server \"", server, "\": an address such as https://192.0.2.1:6443 is needed"));
 }
 
-// "127.0.0.1:8001/path" and the like: who listens there can read the credentials anyway.
-bool IsLoopback(absl::string_view rest) {
-  if (absl::StartsWith(rest, "[::1]")) return true;
-  const absl::string_view host = rest.substr(0, rest.find_first_of(":/"));
-  const auto address = IpAddress::Parse(std::string_view(host.data(), host.size()));
-  return host == "localhost" || (address.ok() && absl::StartsWith(host, "127."));
+// The host of a server that Check() has passed: without brackets, port and path.
+absl::string_view HostOf(absl::string_view server) {
+  server.remove_prefix(server.find("://") + 3);
+  if (absl::ConsumePrefix(&server, "[")) return server.substr(0, server.find(']'));
+  return server.substr(0, server.find_first_of(":/"));
+}
+
+absl::StatusOr<IpAddress> AddressOf(absl::string_view host) {
+  return IpAddress::Parse(std::string_view(host.data(), host.size()));
+}
+
+// Who listens there can read the credentials anyway.
+bool IsLoopback(absl::string_view host) {
+  const absl::StatusOr<IpAddress> address = AddressOf(host);
+  return host == "localhost" || (address.ok() && address->is_loopback());
 }
 
 // As client-go, which shows a server that is reached by http:// no token: everyone between could
@@ -98,8 +107,7 @@ absl::Status CheckClearText(const ApiConfig& config) {
     return absl::OkStatus();
   }
   for (const std::string& server : config.servers) {
-    absl::string_view rest = server;
-    if (!absl::ConsumePrefix(&rest, "http://") || IsLoopback(rest)) continue;
+    if (!absl::StartsWith(server, "http://") || IsLoopback(HostOf(server))) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(config.source, ": server \"", server,
                      "\" would get the credentials in clear text: give an https:// address"));
@@ -146,6 +154,16 @@ absl::StatusOr<ApiConfig> LoadApiConfig(const KubeOptions& options,
   }
   RETURN_IF_ERROR(Check(config));
   return config;
+}
+
+std::set<IpAddress> ServerAddresses(const ApiConfig& config) {
+  std::set<IpAddress> addresses;
+  for (const std::string& server : config.servers) {
+    if (const absl::StatusOr<IpAddress> address = AddressOf(HostOf(server)); address.ok()) {
+      addresses.insert(*address);
+    }
+  }
+  return addresses;
 }
 
 absl::StatusOr<std::string> Authorization(const ApiConfig& config) {

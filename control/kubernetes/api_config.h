@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 
 #include "control/kubernetes/http_client.h"
 #include "control/kubernetes/kube_options.h"
+#include "control/model/ip_address.h"
 
 namespace sluice {
 
@@ -38,6 +40,9 @@ std::string ProcessEnvironment(const char* name);
 // reached before this program has made it work. Cost: reads the kubeconfig; certificates are only
 // looked for.
 absl::StatusOr<ApiConfig> LoadApiConfig(const KubeOptions& options, const Environment& environment);
+
+// The servers' addresses; not of those that are given by name, which nobody is asked for here.
+std::set<IpAddress> ServerAddresses(const ApiConfig& config);
 
 // What `Authorization` has to say now; empty: nothing. Errors: as reading the token file.
 absl::StatusOr<std::string> Authorization(const ApiConfig& config);

@@ -347,6 +347,28 @@ TEST(ReconcilerTest, NodePortsFollowTheAddressesOfTheNode) {
   EXPECT_EQ(world.CheckExact(), "");
 }
 
+// An address of a load balancer that turns up on an interface is owned by services no longer.
+TEST(ReconcilerTest, AddressesOfMachinesAreNotOwned) {
+  ReconcilerWorld world;
+  world.agent_->SetService(
+      Web(1).Type("LoadBalancer").Port(80, "http", "TCP").Ingress("203.0.113.7").Build());
+  world.agent_->Synced();
+  ASSERT_TRUE(world.Settle());
+  const auto is_owned = [&] {
+    return world.maps_.services.rows().contains(AddressKey(*IpAddress::Parse("203.0.113.7"), 0, 0));
+  };
+  EXPECT_TRUE(is_owned());
+  world.node_.machine_addresses = {*IpAddress::Parse("203.0.113.7")};
+  world.agent_->NodeChanged();
+  ASSERT_TRUE(world.Settle());
+  EXPECT_FALSE(is_owned());
+  world.node_.machine_addresses.clear();
+  world.agent_->NodeChanged();
+  ASSERT_TRUE(world.Settle());
+  EXPECT_TRUE(is_owned());
+  EXPECT_EQ(world.CheckExact(), "");
+}
+
 TEST(ReconcilerTest, ZoneComesFromTheNodeAndItsChangeReachesEveryService) {
   ReconcilerWorld world;
   world.node_.zone.clear();

@@ -202,6 +202,16 @@ TEST_F(ApiConfigTest, ByMasterAloneNobodyIsTold) {
   EXPECT_EQ(*Authorization(*config), "");
 }
 
+TEST_F(ApiConfigTest, ServersThatAreGivenByAddress) {
+  options_.masters = {"https://192.0.2.7:6443", "https://api.example:6443", "192.0.2.8",
+                      "https://[2001:db8::1]:6443/path"};
+  const auto config = Load();
+  ASSERT_THAT(config.status(), IsOk());
+  EXPECT_THAT(ServerAddresses(*config),
+              ElementsAre(*IpAddress::Parse("192.0.2.7"), *IpAddress::Parse("192.0.2.8"),
+                          *IpAddress::Parse("2001:db8::1")));
+}
+
 TEST_F(ApiConfigTest, TheApisClusterIpIsRefused) {
   MakeServiceAccount();
   environment_ = {{"KUBERNETES_SERVICE_HOST", "10.96.0.1"},
