@@ -32,8 +32,12 @@ class GarbageTest : public ServiceTest {
     return ::testing::AssertionSuccess();
   }
   std::size_t NetworkHeader() const { return flavor().v6 ? 40 : 20; }
+  // As much of it as the datapath reads; of SCTP, with the first chunk's begin.
+  std::size_t TransportHeader() const { return sctp() ? 16 : tcp() ? 20 : 8; }
+  bool sctp() const { return flavor().protocol == 132; }
 };
 INSTANTIATE_TEST_SUITE_P(Flavors, GarbageTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+INSTANTIATE_TEST_SUITE_P(Sctp, GarbageTest, ::testing::ValuesIn(SctpFlavors()), FlavorCaseName);
 
 class V6GarbageTest : public GarbageTest {};
 INSTANTIATE_TEST_SUITE_P(Flavors, V6GarbageTest,
@@ -42,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Flavors, V6GarbageTest,
 // The kernel gives programs no frame of less than an Ethernet header.
 TEST_P(GarbageTest, WhatIsCutBeforeTheTransportHeaderEndsIsUntouched) {
   const Bytes whole = Build(Question(pod(), cluster_ip()));
-  const std::size_t least = 14 + NetworkHeader() + (tcp() ? 20 : 8);
+  const std::size_t least = 14 + NetworkHeader() + TransportHeader();
   int ran = 0;
   for (std::size_t size = 15; size < least; ++size) {
     const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
