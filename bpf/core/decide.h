@@ -9,6 +9,7 @@
 #include "core/reason.h"
 #include "core/select.h"
 #include "core/snat.h"
+#include "maps/trace.h"
 
 static __always_inline enum sl_verdict decide_drop(struct packet *p, __u32 reason)
 {

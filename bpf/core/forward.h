@@ -8,26 +8,10 @@
 
 #include "core/decide.h"
 #include "core/echo.h"
-#include "core/filter.h"
+#include "core/established.h"
 #include "core/icmp.h"
+#include "core/relevance.h"
 #include "packet/reject.h"
-
-/* Counts the packet for its service: one array read. */
-static __always_inline void forward_count(sl_ctx *ctx, const struct flow_entry *entry)
-{
-	__u32 id = entry->service_id;
-	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
-
-	if (!stats)
-		return;
-	if (entry->flags & SL_FLOW_FORWARD) {
-		stats->packets_in += ctx_segments(ctx);
-		stats->bytes_in += ctx_length(ctx);
-	} else {
-		stats->packets_out += ctx_segments(ctx);
-		stats->bytes_out += ctx_length(ctx);
-	}
-}
 
 static __always_inline void forward_answer(sl_ctx *ctx, const struct packet *p, __u32 verdict)
 {
@@ -108,7 +92,7 @@ static __noinline int forward_failed(sl_ctx *ctx, struct packet *p, __u32 servic
 static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 {
 	if (!(p->flags & PACKET_TRACED))
-		forward_count(ctx, &p->flow.entry);
+		established_count(ctx, &p->flow.entry);
 	if (p->flow.entry.flags & SL_FLOW_SNAT)
 		return forward_redirect(ctx, p);
 	if (packet_rewrite(ctx, p, &p->flow.entry))
@@ -128,28 +112,6 @@ static __always_inline bool forward_may_answer(const struct packet *p)
 	       (__s32)(now_ticks() - sl_flows_full_tick) <= CONNTRACK_FULL_TICKS;
 }
 
-/* Is the address in the range of services' addresses? One array read. */
-static __always_inline bool forward_in_range(const struct packet *p)
-{
-	__u32 zero = 0;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-
-	return config && p->family < SL_FAMILY_COUNT &&
-	       address_in_range(&config->service_range[p->family], &p->flow.key.destination);
-}
-
-/*
- * Can a packet at ingress be none of ours? It is for no frontend, for no address that only services
- * have, and for none to which replies of rewritten sources come. Three array reads, no lookup.
- */
-static __always_inline bool forward_is_none(const struct packet *p)
-{
-	const struct flow *key = &p->flow.key;
-
-	return !filter_has(&key->destination, key->destination_port, key->protocol) &&
-	       !filter_has(&key->destination, 0, 0) && !forward_in_range(p);
-}
-
 /*
  * May a packet of no flow and no service matter all the same: as a reply to a rewritten source (to
  * the node's address, a port of the range), or for its address alone? Array reads only.
@@ -164,7 +126,7 @@ static __always_inline bool forward_may_matter(const struct packet *p)
 		return false;
 	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
 		return port >= config->snat_port_min && port <= config->snat_port_max;
-	return filter_has(&p->flow.key.destination, 0, 0) || forward_in_range(p);
+	return filter_has(&p->flow.key.destination, 0, 0) || relevance_in_range(p);
 }
 
 /* A packet at ingress that sl_flows does not know, and that is @service's, or may matter. */
@@ -208,21 +170,6 @@ static __noinline int forward_end(struct packet *p, const struct flow_entry *ent
 	return conntrack_delete(&p->flow.key, &p->flow.entry);
 }
 
-/* Must a forward packet leave the flow it belongs to? One array read. */
-static __always_inline bool forward_must_renew(const struct packet *p,
-					       const struct flow_entry *entry)
-{
-	__u32 id = entry->backend_id;
-	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
-
-	if (!backend_present(backend, entry->backend_generation))
-		return true;
-	if (p->flow.key.protocol == IPPROTO_UDP)
-		return !(backend->flags & SL_BACKEND_USABLE) || entry->flags & SL_FLOW_STALE;
-	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	       (conntrack_is_closed(entry) || conntrack_lost_frontend(p, entry));
-}
-
 /*
  * A later fragment of which nothing more is known, or a packet of a transport that services do not
  * have: dropped if it is for a service's address or the range of those. The stack would send it on
@@ -232,7 +179,7 @@ static __noinline int forward_other(sl_ctx *ctx, struct packet *p, int class)
 {
 	struct service_key key = { .address = p->flow.key.destination };
 
-	if (!forward_in_range(p) &&
+	if (!relevance_in_range(p) &&
 	    (class != PACKET_FRAGMENT || !bpf_map_lookup_elem(&sl_services, &key)))
 		return CTX_NEXT;
 	packet_clear_decision(p);
@@ -255,7 +202,7 @@ static __noinline int forward_echo(sl_ctx *ctx, struct packet *p)
 {
 	int verdict;
 
-	if (!forward_in_range(p) && !filter_has(&p->flow.key.destination, 0, 0))
+	if (!relevance_in_range(p) && !filter_has(&p->flow.key.destination, 0, 0))
 		return CTX_NEXT;
 	if (p->hook == SL_HOOK_FROM_NET && !ctx_for_us(ctx))
 		return CTX_NEXT;
@@ -296,10 +243,10 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	}
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
-	else if (forward_is_none(&p))
+	else if (relevance_none(&p))
 		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
-	if (entry && entry->flags & SL_FLOW_FORWARD && forward_must_renew(&p, entry)) {
+	if (entry && entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)) {
 		forward_end(&p, entry);
 		if (p.flow.key.protocol != IPPROTO_UDP &&
 		    (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
@@ -323,7 +270,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 		return forward_apply(ctx, &p);
 	}
 	conntrack_touch(&p, entry);
-	forward_count(ctx, entry);
+	established_count(ctx, entry);
 	if (packet_rewrite(ctx, &p, entry))
 		return forward_failed(ctx, &p, entry->service_id);
 	return CTX_NEXT;
@@ -338,7 +285,7 @@ static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 		return CTX_NEXT;
 	if (p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
-	forward_count(ctx, &p->flow.entry);
+	established_count(ctx, &p->flow.entry);
 	if (packet_rewrite(ctx, p, &p->flow.entry))
 		return forward_failed(ctx, p, p->flow.entry.service_id);
 	return CTX_NEXT;
@@ -367,7 +314,7 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 	if (entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT))
 		return CTX_NEXT;
 	conntrack_touch(&p, entry);
-	forward_count(ctx, entry);
+	established_count(ctx, entry);
 	if (packet_rewrite(ctx, &p, entry))
 		return forward_failed(ctx, &p, entry->service_id);
 	return CTX_NEXT;

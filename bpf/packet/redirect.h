@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "packet/packet.h"
+#include "packet/route.h"
 
 /* The next hop for what p->flow.entry makes of the packet. */
 struct next_hop {
@@ -14,39 +14,15 @@ struct next_hop {
 	__u32 mtu; /* set with SL_REASON_TOO_BIG */
 };
 
-enum { REDIRECT_AF_INET = 2, REDIRECT_AF_INET6 = 10 };
-
-/*
- * Asks the FIB. Changes nothing in the packet, so that an error can still quote it.
- * Return: enum sl_reason: NONE, NO_ROUTE, TTL_EXCEEDED or TOO_BIG with hop->mtu.
- */
+/* Return: enum sl_reason: NONE, NO_ROUTE, TTL_EXCEEDED or TOO_BIG with hop->mtu. */
 static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct next_hop *hop)
 {
 	struct bpf_fib_lookup fib = {};
-	const struct flow_entry *entry = &p->flow.entry;
-	bool v4 = p->family == SL_FAMILY_V4;
-	__u32 segment = ctx_segment_size(ctx);
 	int found;
 
-	if ((v4 ? l3_v4_ttl(ctx, p->l3) : l3_v6_ttl(ctx, p->l3)) <= 1)
+	if (route_ttl(ctx, p) <= 1)
 		return SL_REASON_TTL_EXCEEDED;
-	fib.family = v4 ? REDIRECT_AF_INET : REDIRECT_AF_INET6;
-	fib.l4_protocol = p->flow.key.protocol;
-	fib.sport = entry->new_source_port;
-	fib.dport = entry->new_destination_port;
-	fib.ifindex = ctx_ifindex(ctx);
-	if (segment) /* what its segments will be: their payload and the headers before it */
-		fib.tot_len = p->l4 - p->l3 + packet_l4_header_length(ctx, p) + segment;
-	else
-		fib.tot_len = v4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
-	if (v4) {
-		fib.ipv4_src = entry->new_source.w[3];
-		fib.ipv4_dst = entry->new_destination.w[3];
-	} else {
-		__builtin_memcpy(fib.ipv6_src, &entry->new_source, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &entry->new_destination, sizeof(fib.ipv6_dst));
-	}
-	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	found = route_find(ctx, p, &fib);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		hop->mtu = fib.mtu_result;
 		return SL_REASON_TOO_BIG;
@@ -85,8 +61,7 @@ static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
  */
 static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
 {
-	if ((p->family == SL_FAMILY_V4 ? l3_v4_forward_ttl(ctx, p->l3)
-				       : l3_v6_forward_ttl(ctx, p->l3)) <= 1)
+	if (route_forward_ttl(ctx, p) <= 1)
 		return CTX_DROP;
 	return ctx_redirect(ctx, hop->ifindex, &hop->neighbour);
 }
