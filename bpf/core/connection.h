@@ -184,7 +184,9 @@ static __noinline int connection_unanswered(struct connection *connection)
 static __always_inline void connection_load(struct connection *connection,
 					    const struct socket_peer *peer)
 {
-	if (connection->loaded || __sync_val_compare_and_swap(&connection->loaded, 0, 1))
+	/* Not marked before: an end in between would take off what is then not counted. */
+	if (connection->loaded || !load_is_counted(peer->backend_id, peer->backend_generation) ||
+	    __sync_val_compare_and_swap(&connection->loaded, 0, 1))
 		return;
 	if (!load_add(peer->backend_id, peer->backend_generation, LOAD_SOCKET, 1))
 		connection->loaded = 0;

@@ -11,6 +11,14 @@
 
 enum load_kind { LOAD_FLOW, LOAD_SOCKET };
 
+/* Are connections of the backend that had this id at @generation counted? One array read. */
+static __always_inline bool load_is_counted(__u32 backend_id, __u32 generation)
+{
+	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &backend_id);
+
+	return backend && backend->generation == generation && backend->flags & SL_BACKEND_COUNTED;
+}
+
 /*
  * @by more connections of the backend that had this id at @generation. Return: 1, if they are
  * counted. Maps: one array read if not.

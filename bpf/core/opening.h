@@ -19,6 +19,7 @@ enum opening_action {
 	OPENING_ANSWERED, /* the backend has answered */
 	OPENING_PROVEN,	  /* the backend says that the handshake is complete */
 	OPENING_REFUSED,  /* an RST came, which may be forged: the place stays */
+	OPENING_SEEN,	  /* says nothing about the handshake */
 	OPENING_CLEAR,	  /* the flow is established, or its backend gone */
 };
 
@@ -152,11 +153,13 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
 				bucket->expected_ack[i] = expected_ack;
 			} else if (action == OPENING_PROVEN) {
-				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED)
+				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED) {
 					bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
+					bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
+				}
 			} else if (action == OPENING_REFUSED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
-			} else {
+			} else if (action == OPENING_CLEAR) {
 				bucket->tag[i] = 0;
 			}
 		}
@@ -165,17 +168,17 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 }
 
 /*
- * What an answer comes to. SCTP: all but INIT ACK and ABORT is sent in an association alone, so
- * that the client has returned the backend's cookie: proof also where the client has the tag of
- * another INIT ACK than the last, having sent its INIT again.
+ * What an answer comes to. The backend's word for it that the client has returned its cookie counts
+ * as much as the client's tag: a client that has sent its INIT again has that of an earlier INIT
+ * ACK than the last. What else comes of SCTP is also sent to whoever has no association.
  */
 static __always_inline enum opening_action opening_answer(const struct packet *p)
 {
 	if (p->tcp_flags & TCP_RST)
 		return OPENING_REFUSED;
-	if (p->flow.key.protocol == IPPROTO_SCTP && !(p->tcp_flags & TCP_SYN))
-		return OPENING_PROVEN;
-	return OPENING_ANSWERED;
+	if (p->flow.key.protocol != IPPROTO_SCTP || p->tcp_flags & TCP_SYN)
+		return OPENING_ANSWERED;
+	return p->tcp_flags & SCTP_PROOF ? OPENING_PROVEN : OPENING_SEEN;
 }
 
 /*
@@ -212,9 +215,11 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 			if (answer && action == OPENING_REFUSED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
 			} else if (answer && action == OPENING_PROVEN) {
-				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED)
+				if (bucket->flows[i].entry.flags & SL_FLOW_ANSWERED) {
 					bucket->flows[i].entry.flags |= SL_FLOW_CONFIRMED;
-			} else if (answer) {
+					bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
+				}
+			} else if (answer && action == OPENING_ANSWERED) {
 				bucket->flows[i].entry.flags |= SL_FLOW_ANSWERED;
 				bucket->flows[i].entry.flags &= ~SL_FLOW_RESET;
 				bucket->expected_ack[i] = expected;

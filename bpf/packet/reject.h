@@ -110,12 +110,18 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 /* Is it what nothing answers (RFC 9260 8.4, 6 and 7)? (ABORTs do not come here.) */
 static __always_inline bool reject_is_final(sl_ctx *ctx, const struct packet *p, __u8 chunk_type)
 {
+	struct sctp_chunk *chunk;
 	struct sctp_cause *cause;
 
 	if (chunk_type != SCTP_ERROR)
 		return chunk_type == SCTP_SHUTDOWN_COMPLETE || chunk_type == SCTP_COOKIE_ACK;
-	cause = ctx_header(ctx, p->l4 + sizeof(struct sctp_start), sizeof(*cause));
-	return !cause || cause->code == bpf_htons(SCTP_CAUSE_STALE_COOKIE);
+	chunk = ctx_header(ctx, p->l4 + sizeof(struct sctp_header),
+			   sizeof(*chunk) + sizeof(*cause));
+	if (!chunk)
+		return true;
+	cause = (struct sctp_cause *)(chunk + 1);
+	return bpf_ntohs(chunk->length) >= sizeof(*chunk) + sizeof(*cause) &&
+	       cause->code == bpf_htons(SCTP_CAUSE_STALE_COOKIE);
 }
 
 /*

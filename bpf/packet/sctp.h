@@ -51,6 +51,10 @@ struct sctp_cause {
 /* Behind it, in INIT and INIT ACK: the tag that the receiver is to send with all packets. */
 typedef __be32 sctp_initiate_tag;
 
+/* Beside TCP's flags, in the place of PSH: COOKIE ACK, which only follows a cookie that has been
+ * checked. */
+enum { SCTP_PROOF = 0x08 };
+
 static __always_inline __u8 sctp_tcp_flags(__u8 chunk_type)
 {
 	switch (chunk_type) {
@@ -63,6 +67,8 @@ static __always_inline __u8 sctp_tcp_flags(__u8 chunk_type)
 	case SCTP_SHUTDOWN:
 	case SCTP_SHUTDOWN_ACK:
 		return TCP_FIN | TCP_ACK;
+	case SCTP_COOKIE_ACK:
+		return TCP_ACK | SCTP_PROOF;
 	default:
 		return TCP_ACK;
 	}

@@ -119,15 +119,16 @@ void DesiredTracker::SetMachineAddresses(std::set<IpAddress> addresses, const Cl
                                 node_.machine_addresses.end(), std::back_inserter(difference));
   if (difference.empty()) return;
   node_.machine_addresses = std::move(addresses);
+  // By what the Services say, not by what they have: another's claim may have come first.
   std::set<ObjectName> concerned;
-  for (const auto& [name, service] : services_) {
-    for (const Frontend& frontend : service.frontends) {
-      if (frontend.kind == abi::SL_FRONTEND_LOAD_BALANCER &&
-          std::binary_search(difference.begin(), difference.end(), frontend.address)) {
-        concerned.insert({name.name_space, name.name});
+  cluster.ForEachService([&](const model::Service& service) {
+    for (const model::LoadBalancerIngress& entry : service.status().load_balancer().ingress()) {
+      const absl::StatusOr<IpAddress> address = IpAddress::Parse(entry.ip());
+      if (address.ok() && std::binary_search(difference.begin(), difference.end(), *address)) {
+        concerned.insert({service.metadata().name_space(), service.metadata().name()});
       }
     }
-  }
+  });
   for (const ObjectName& name : concerned) Update(name, cluster, changed);
 }
 

@@ -27,9 +27,10 @@ inline constexpr std::uint32_t kMaglevTableSizes[] = {
     127, 509, 2039, 8191, 32749, 131071, 524287, 2097143,
 };
 
-// The share of all slots that one table may have: a service can have four (sets and families), and
-// a change makes the new ones before the old are free.
-inline constexpr std::uint32_t kMaglevShareOfSlots = 4;
+// The share of all slots that one table may have. A service can have two that are wide, one for
+// each family (the sets of this node are not), and a change makes the new before the old are free:
+// so it takes up half of the slots at most.
+inline constexpr std::uint32_t kMaglevShareOfSlots = 8;
 
 // The smallest of the sizes that has kMaglevSlotsPerBackend for each of `backends`. Where that is
 // more than a table's share of `slots`, the largest that is not, if it has at least

@@ -63,6 +63,10 @@ TEST_P(SctpRefuseTest, AStaleCookieIsNotAnswered) {
   ExpectRejected(kFromPod1, Question(pod(), cluster_ip(), error(2)), abi::SL_REASON_NO_FLOW);
   ExpectDropped(kFromPod1, Question(pod(), cluster_ip(), {.payload = "", .chunk = kSctpError}),
                 abi::SL_REASON_NO_FLOW);
+  // What is behind a chunk without a cause is another chunk.
+  Packet bundle = Question(pod(), cluster_ip(), {.payload = "", .chunk = kSctpError});
+  std::get<Sctp>(bundle.back()).chunks.push_back({.type = kSctpData, .flags = 3});
+  ExpectRejected(kFromPod1, bundle, abi::SL_REASON_NO_FLOW);
 }
 
 TEST_P(SctpRefuseTest, NobodyIsAnsweredWhoCannotBe) {

@@ -114,6 +114,21 @@ TEST_P(SctpFlowTest, IsEstablishedByTheCookieOfAnEarlierInitAck) {
   EXPECT_EQ(AllDrops(), 0u);
 }
 
+// What a host says to whoever has no association (RFC 9260 8.4) is no proof of one, though it comes
+// from the backend: it answers what anybody can send in another's name.
+TEST_P(SctpFlowTest, IsNotEstablishedByWhatABackendSaysToStrangers) {
+  ASSERT_TRUE(Forward(Syn()));
+  ASSERT_TRUE(Reply(SynAck()));
+  for (const SctpChunkType type : {kSctpShutdownComplete, kSctpError, kSctpData}) {
+    ASSERT_TRUE(Forward({.acknowledgment = 1, .chunk = kSctpShutdownAck}));
+    ASSERT_TRUE(Reply({.chunk = type}));
+    ASSERT_TRUE(Forward(CookieEcho(1)));
+    EXPECT_EQ(FlowCount(), 0u) << int{type};
+  }
+  ASSERT_TRUE(Forward(CookieEcho()));
+  EXPECT_EQ(FlowCount(), kRowsOfAFlow) << "the tag that was asked for still counts";
+}
+
 // What the backend says before its INIT ACK is about another association.
 TEST_P(SctpFlowTest, AnAnswerToNoInitProvesNothing) {
   ASSERT_TRUE(Forward(Syn()));

@@ -347,11 +347,16 @@ TEST(ReconcilerTest, NodePortsFollowTheAddressesOfTheNode) {
   EXPECT_EQ(world.CheckExact(), "");
 }
 
-// An address of a load balancer that turns up on an interface is owned by services no longer.
+// An address of a load balancer that turns up on an interface is owned by services no longer, also
+// where it is an external one too.
 TEST(ReconcilerTest, AddressesOfMachinesAreNotOwned) {
   ReconcilerWorld world;
-  world.agent_->SetService(
-      Web(1).Type("LoadBalancer").Port(80, "http", "TCP").Ingress("203.0.113.7").Build());
+  world.agent_->SetService(Web(1)
+                               .Type("LoadBalancer")
+                               .Port(80, "http", "TCP")
+                               .ExternalIp("203.0.113.7")
+                               .Ingress("203.0.113.7")
+                               .Build());
   world.agent_->Synced();
   ASSERT_TRUE(world.Settle());
   const auto is_owned = [&] {
