@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Every map, and the only file that declares one. Sizes marked "flag" are set by the agent before
- * it loads the object; those given here are its defaults. maps/DESIGN.md says who writes what.
+ * Every map that programs share, and but for maps_xdp.h the only file that declares one. Sizes
+ * marked "flag" are set by the agent before it loads the object; those given here are its defaults.
+ * maps/DESIGN.md says who writes what.
  */
 #pragma once
 

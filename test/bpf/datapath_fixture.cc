@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test/bpf/datapath_fixture.h"
 
+#include <linux/bpf.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -146,6 +147,21 @@ std::string HookName(const Hook& hook) {
 
 namespace {
 
+int VerdictOfXdp(int action) {
+  switch (action) {
+    case XDP_PASS:
+      return kNext;
+    case XDP_DROP:
+      return kDrop;
+    case XDP_TX:
+      return kSent;
+    case XDP_REDIRECT:
+      return kRedirect;
+    default:
+      return action;
+  }
+}
+
 std::uint8_t ChunkOfFlags(const std::string& flags) {
   const auto has = [&flags](char flag) { return flags.find(flag) != std::string::npos; };
   if (has('S')) return has('A') ? kSctpInitAck : kSctpInit;
@@ -268,7 +284,10 @@ RunResult DatapathTest::Run(const Hook& hook, const Bytes& frame, RunContext con
   context.ifindex = Ifindex(hook.device);
   const absl::StatusOr<RunResult> result = runner().Run(hook.program, frame, context);
   EXPECT_THAT(result, IsOk()) << HookName(hook);
-  return result.ok() ? *result : RunResult();
+  if (!result.ok()) return {};
+  RunResult told = *result;
+  if (hook.program == Program::kXdp) told.verdict = VerdictOfXdp(told.verdict);
+  return told;
 }
 
 ::testing::AssertionResult DatapathTest::Becomes(const Hook& hook, const Bytes& in, int verdict,

@@ -25,6 +25,8 @@ using Program = ProgRunner::Program;
 inline constexpr int kNext = -1;
 inline constexpr int kDrop = 2;
 inline constexpr int kRedirect = 7;
+// XDP's are told in the same terms; this one sends the packet out of where it came in.
+inline constexpr int kSent = 100;
 
 // A family and a protocol: every behaviour is tested with all four, and where a handshake or an
 // end has to do with it, with SCTP too.
@@ -175,5 +177,6 @@ inline constexpr Hook kFromPod2{Program::kFromPod, "pod2"};
 inline constexpr Hook kToPod2{Program::kToPod, "pod2"};
 inline constexpr Hook kFromNet{Program::kFromNet, "uplink"};
 inline constexpr Hook kToNet{Program::kToNet, "uplink"};
+inline constexpr Hook kXdp{Program::kXdp, "uplink"};
 
 }  // namespace sluice::testing

@@ -20,6 +20,7 @@
 
 #include "sl_sock.skel.h"
 #include "sl_tc.skel.h"
+#include "sl_xdp.skel.h"
 #include "test/support/prog_runner.h"
 #include "test/support/status_matchers.h"
 
@@ -36,7 +37,8 @@ struct Object {
   const char* name;
   const void* (*elf)(std::size_t* size);
 };
-const std::vector<Object> kObjects = {{"sl_sock", sl_sock__elf_bytes}, {"sl_tc", sl_tc__elf_bytes}};
+const std::vector<Object> kObjects = {
+    {"sl_sock", sl_sock__elf_bytes}, {"sl_tc", sl_tc__elf_bytes}, {"sl_xdp", sl_xdp__elf_bytes}};
 
 std::filesystem::path CountsFile() {
   return std::filesystem::path(SLUICE_SOURCE_DIR) / "test/bpf/instruction_counts.txt";

@@ -14,6 +14,7 @@
 #include "control/base/status_macros.h"
 #include "maps/names.h"
 #include "sl_tc.skel.h"
+#include "sl_xdp.skel.h"
 
 namespace sluice::testing {
 namespace {
@@ -61,7 +62,8 @@ MapSizes SmallMaps() {
       {names::kEvents, 65536},      {names::kConnectionStats, 1024}, {names::kLoads, 1024}};
 }
 
-absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes) {
+absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes,
+                                     const bpf_object* maps) {
   BpfObject object(bpf_object__open_mem(elf.data(), elf.size(), nullptr));
   if (object == nullptr) return ErrnoStatus(errno, "open BPF object");
   for (const auto& [name, rows] : sizes) {
@@ -73,6 +75,15 @@ absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSi
   }
   if (const bpf_map* opening = bpf_object__find_map_by_name(object.get(), names::kOpening)) {
     RETURN_IF_ERROR(SetConstant(*object, "sl_opening_mask", bpf_map__max_entries(opening) - 1));
+  }
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object.get()) {
+    if (maps == nullptr || bpf_map__is_internal(map)) continue;
+    const bpf_map* theirs = bpf_object__find_map_by_name(maps, bpf_map__name(map));
+    if (theirs == nullptr) continue;
+    if (const int error = bpf_map__reuse_fd(map, bpf_map__fd(theirs)); error != 0) {
+      return ErrnoStatus(-error, absl::StrCat("share ", bpf_map__name(map)));
+    }
   }
   if (const int error = bpf_object__load(object.get()); error != 0) {
     return absl::FailedPreconditionError(absl::StrCat("load BPF object: ", std::strerror(-error)));
@@ -112,6 +123,28 @@ absl::StatusOr<RunResult> RunProgram(int program_fd, const Bytes& frame,
   return result;
 }
 
+absl::StatusOr<RunResult> RunXdp(int program_fd, const Bytes& frame, std::uint32_t ifindex) {
+  xdp_md in{};
+  in.data_end = static_cast<__u32>(frame.size());
+  in.ingress_ifindex = ifindex;
+  RunResult result;
+  result.frame.resize(frame.size() + 2048);
+  LIBBPF_OPTS(bpf_test_run_opts, opts);
+  opts.data_in = frame.data();
+  opts.data_size_in = static_cast<__u32>(frame.size());
+  opts.data_out = result.frame.data();
+  opts.data_size_out = static_cast<__u32>(result.frame.size());
+  opts.ctx_in = &in;
+  opts.ctx_size_in = sizeof(in);
+  opts.repeat = 1;
+  if (const int error = bpf_prog_test_run_opts(program_fd, &opts); error != 0) {
+    return ErrnoStatus(-error, "run program");
+  }
+  result.verdict = static_cast<int>(opts.retval);
+  result.frame.resize(opts.data_size_out);
+  return result;
+}
+
 const char* ProgramName(ProgRunner::Program program) {
   switch (program) {
     case ProgRunner::Program::kFromPod:
@@ -122,6 +155,8 @@ const char* ProgramName(ProgRunner::Program program) {
       return "sl_from_net";
     case ProgRunner::Program::kToNet:
       return "sl_to_net";
+    case ProgRunner::Program::kXdp:
+      return "sl_xdp";
   }
   return "";
 }
@@ -130,15 +165,34 @@ absl::StatusOr<std::unique_ptr<ProgRunner>> ProgRunner::Create(const MapSizes& s
   std::size_t size = 0;
   const void* elf = sl_tc__elf_bytes(&size);
   ASSIGN_OR_RETURN(BpfObject object, LoadObject({static_cast<const std::byte*>(elf), size}, sizes));
+  elf = sl_xdp__elf_bytes(&size);
+  ASSIGN_OR_RETURN(BpfObject xdp,
+                   LoadObject({static_cast<const std::byte*>(elf), size}, sizes, object.get()));
   ASSIGN_OR_RETURN(DatapathTables tables, DatapathTables::Open(*object));
-  return std::unique_ptr<ProgRunner>(new ProgRunner(std::move(object), std::move(tables)));
+  return std::unique_ptr<ProgRunner>(
+      new ProgRunner(std::move(object), std::move(xdp), std::move(tables)));
 }
 
 absl::StatusOr<RunResult> ProgRunner::Run(Program program, const Bytes& frame,
                                           const RunContext& context) const {
-  const bpf_program* found = bpf_object__find_program_by_name(object_.get(), ProgramName(program));
+  const bool xdp = program == Program::kXdp;
+  const bpf_program* found =
+      bpf_object__find_program_by_name(xdp ? xdp_.get() : object_.get(), ProgramName(program));
   if (found == nullptr) return absl::NotFoundError(ProgramName(program));
+  if (xdp) return RunXdp(bpf_program__fd(found), frame, context.ifindex);
   return RunProgram(bpf_program__fd(found), frame, context);
+}
+
+absl::Status ProgRunner::SetXdpRow(const char* map, std::uint32_t key, const void* value) {
+  const int fd = bpf_object__find_map_fd_by_name(xdp_.get(), map);
+  const int error = bpf_map_update_elem(fd, &key, value, BPF_ANY);
+  return error == 0 ? absl::OkStatus() : ErrnoStatus(-error, map);
+}
+
+absl::Status ProgRunner::DeleteXdpRow(const char* map, std::uint32_t key) {
+  const int fd = bpf_object__find_map_fd_by_name(xdp_.get(), map);
+  const int error = bpf_map_delete_elem(fd, &key);
+  return error == 0 || error == -ENOENT ? absl::OkStatus() : ErrnoStatus(-error, map);
 }
 
 absl::StatusOr<std::size_t> ProgRunner::OpeningFlows() const {

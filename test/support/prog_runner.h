@@ -32,7 +32,7 @@ struct RunContext {
 };
 
 struct RunResult {
-  int verdict = 0;  // TC_ACT_*
+  int verdict = 0;  // TC_ACT_*; of sl_xdp, XDP_*
   Bytes frame;
   std::uint32_t mark = 0;
   std::array<std::uint32_t, 5> cb = {};
@@ -52,16 +52,20 @@ using BpfObject = std::unique_ptr<bpf_object, ObjectCloser>;
 // `sl_opening_mask`, that is set to what `sizes` makes of sl_opening.
 // Errors: FAILED_PRECONDITION when the verifier refuses it (its log is on stderr),
 // INVALID_ARGUMENT.
-absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes);
+// With `maps`, the object takes the maps of that one in place of its own.
+absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes,
+                                     const bpf_object* maps = nullptr);
 
 // Runs the program once on the calling CPU. Errors: INVALID_ARGUMENT when the kernel refuses the
 // frame or context, else those of errno.
 absl::StatusOr<RunResult> RunProgram(int program_fd, const Bytes& frame, const RunContext& context);
+// The same of an XDP program, which is told the device alone.
+absl::StatusOr<RunResult> RunXdp(int program_fd, const Bytes& frame, std::uint32_t ifindex);
 
-// The four programs of sl_tc with their maps. Thread-compatible.
+// The four programs of sl_tc with their maps, and sl_xdp on the same. Thread-compatible.
 class ProgRunner {
  public:
-  enum class Program { kFromPod, kToPod, kFromNet, kToNet };
+  enum class Program { kFromPod, kToPod, kFromNet, kToNet, kXdp };
 
   // Errors: those of LoadObject.
   static absl::StatusOr<std::unique_ptr<ProgRunner>> Create(const MapSizes& sizes = SmallMaps());
@@ -70,13 +74,17 @@ class ProgRunner {
                                 const RunContext& context = {}) const;
   DatapathTables& tables() { return tables_; }
   const bpf_object& object() const { return *object_; }
+  // A map that only sl_xdp uses. Errors: as errno says.
+  absl::Status SetXdpRow(const char* map, std::uint32_t key, const void* value);
+  absl::Status DeleteXdpRow(const char* map, std::uint32_t key);
   // How many entries of sl_opening hold a flow.
   absl::StatusOr<std::size_t> OpeningFlows() const;
 
  private:
-  ProgRunner(BpfObject object, DatapathTables tables)
-      : object_(std::move(object)), tables_(std::move(tables)) {}
+  ProgRunner(BpfObject object, BpfObject xdp, DatapathTables tables)
+      : object_(std::move(object)), xdp_(std::move(xdp)), tables_(std::move(tables)) {}
   BpfObject object_;
+  BpfObject xdp_;
   DatapathTables tables_;
 };
 

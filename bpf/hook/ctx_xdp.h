@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The packet as XDP sees it, before the kernel has made an skb of it: the names of hook/ctx_tc.h,
+ * as far as the front door (core/early.h) needs them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+#include "maps_xdp.h"
+
+typedef struct xdp_md sl_ctx;
+
+enum {
+	CTX_NEXT = XDP_PASS, /* to the stack, and so to TC */
+	CTX_DROP = XDP_DROP,
+};
+
+enum { CTX_MAX_OFFSET = 0x3fff };
+
+/* As in hook/ctx_tc.h; of a packet in several buffers, the first is the linear part. */
+static __always_inline void *ctx_header(sl_ctx *ctx, __u32 offset, __u32 length)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	barrier_var(data);
+	barrier_var(data_end);
+	barrier_var(offset);
+	if (offset > CTX_MAX_OFFSET)
+		return NULL;
+	if (data + offset + length > data_end)
+		return NULL;
+	return data + offset;
+}
+
+/* Buffers are as the driver made them. */
+static __always_inline int ctx_pull(sl_ctx *ctx, __u32 length)
+{
+	return ctx_header(ctx, 0, length) ? 0 : -1;
+}
+
+static __always_inline __u32 ctx_length(sl_ctx *ctx)
+{
+	return bpf_xdp_get_buff_len(ctx);
+}
+
+/* What is on the wire is one packet. (LRO and GRO come behind, or are off while a program is here.)
+ */
+static __always_inline __u32 ctx_segments(sl_ctx *ctx)
+{
+	(void)ctx;
+	return 1;
+}
+
+static __always_inline __u32 ctx_segment_size(sl_ctx *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+static __always_inline __u32 ctx_ifindex(sl_ctx *ctx)
+{
+	return ctx->ingress_ifindex;
+}
+
+static __always_inline int ctx_load(sl_ctx *ctx, __u32 offset, void *to, __u32 length)
+{
+	return bpf_xdp_load_bytes(ctx, offset, to, length);
+}
+
+static __always_inline int ctx_store(sl_ctx *ctx, __u32 offset, void *from, __u32 length)
+{
+	return bpf_xdp_store_bytes(ctx, offset, from, length);
+}
+
+static __always_inline int ctx_resize(sl_ctx *ctx, __u32 length)
+{
+	return bpf_xdp_adjust_tail(ctx, (int)(length - ctx_length(ctx)));
+}
+
+/* As in hook/ctx_tc.h. Here checksums are those of the wire: whole, in the pseudo header too. */
+static __always_inline int ctx_checksum_diff(sl_ctx *ctx, __u32 offset, __u32 diff, bool pseudo,
+					     bool udp)
+{
+	__u16 *field = ctx_header(ctx, offset, sizeof(*field));
+	__u64 sum;
+
+	(void)pseudo;
+	if (!field)
+		return -1;
+	if (udp && !*field) /* the sender has made none (RFC 768) */
+		return 0;
+	sum = (__u64)(__u16) ~*field + diff;
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	*field = ~(__u16)sum;
+	if (udp && !*field)
+		*field = 0xffff;
+	return 0;
+}
+
+/* Nobody has summed up the packet yet. */
+static __always_inline void ctx_checksum_complete(sl_ctx *ctx, __u32 diff)
+{
+	(void)ctx;
+	(void)diff;
+}
+
+/* Is the frame for this node by its MAC address? One hash lookup. */
+static __always_inline bool ctx_for_us(sl_ctx *ctx)
+{
+	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
+	__u32 ifindex = ctx->ingress_ifindex;
+	const struct uplink *uplink = bpf_map_lookup_elem(&sl_uplinks, &ifindex);
+
+	return eth && uplink && *(const __u32 *)eth->h_dest == *(const __u32 *)uplink->mac &&
+	       *(const __u16 *)(eth->h_dest + 4) == *(const __u16 *)(uplink->mac + 4);
+}
+
+/* Can a frame be sent out of the interface from here? One map lookup, none for its own. */
+static __always_inline bool ctx_may_send(sl_ctx *ctx, __u32 ifindex)
+{
+	return ifindex == ctx->ingress_ifindex || bpf_map_lookup_elem(&sl_xdp_ports, &ifindex);
+}
+
+/* Sends the frame out of an interface that ctx_may_send() has named. Return: an XDP action. */
+static __always_inline int ctx_send(sl_ctx *ctx, __u32 ifindex, const __u8 *source,
+				    const __u8 *destination)
+{
+	struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
+
+	if (!eth)
+		return CTX_DROP;
+	__builtin_memcpy(eth->h_source, source, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, destination, ETH_ALEN);
+	if (ifindex == ctx->ingress_ifindex)
+		return XDP_TX;
+	return bpf_redirect_map(&sl_xdp_ports, ifindex, XDP_DROP);
+}

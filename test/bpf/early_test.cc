@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// sl_xdp: what leaves the node before the kernel makes an skb of it, what is dropped there, and
+// that everything else is left as it came. Flows begin in TC and go on here, and the other way
+// round.
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "control/base/unique_fd.h"
+#include "maps/names.h"
+#include "maps/uplink.h"
+#include "test/bpf/flow_case.h"
+#include "test/bpf/service_fixture.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+// As datapath_fixture.cc has the neighbours.
+constexpr char kRouter[] = "02:00:00:00:01:01";
+constexpr char kNode2[] = "02:00:00:00:01:20";
+constexpr char kPod2[] = "02:00:00:00:02:02";
+
+// Asked for by a socket: the namespace has no sysfs of its own.
+std::string MacOf(const std::string& device) {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request = {};
+  device.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+  EXPECT_EQ(::ioctl(socket.get(), SIOCGIFHWADDR, &request), 0) << device;
+  std::vector<std::string> bytes;
+  for (int i = 0; i < 6; ++i) {
+    bytes.push_back(
+        absl::StrFormat("%02x", static_cast<unsigned char>(request.ifr_hwaddr.sa_data[i])));
+  }
+  return absl::StrJoin(bytes, ":");
+}
+
+// `packet` as a frame from a device of the node to a neighbour, one hop on.
+Packet Sent(const std::string& device, const std::string& neighbour, const Packet& packet) {
+  Packet sent = Hop(packet);
+  sent.front() = Ethernet{.source = MacOf(device), .destination = neighbour};
+  return sent;
+}
+
+std::vector<FlowCase> CasesOf(const std::string& kind) {
+  std::vector<Flavor> flavors = AllFlavors();
+  for (const Flavor& flavor : SctpFlavors()) flavors.push_back(flavor);
+  std::vector<FlowCase> cases;
+  for (const FlowKind& candidate : FlowKinds()) {
+    if (candidate.name != kind) continue;
+    for (const Flavor& flavor : flavors) cases.push_back({candidate, flavor});
+  }
+  return cases;
+}
+
+// A flow from outside to a pod of another node, established.
+class EarlyFlowTest : public FlowTest {
+ protected:
+  ::testing::AssertionResult Goes(const Shape& shape = {}) {
+    return Becomes(kXdp, ForwardPacket(shape), kSent,
+                   Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend(), shape)));
+  }
+  ::testing::AssertionResult Returns(const Shape& shape = {}) {
+    return Becomes(kXdp, ReplyPacket(shape), kSent,
+                   Sent("uplink", kRouter, MakePacket(flavor(), service(), client(), shape)));
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Flows, EarlyFlowTest, ::testing::ValuesIn(CasesOf("OutsideToRemote")),
+                         FlowCaseName);
+
+TEST_P(EarlyFlowTest, AnEstablishedFlowGoesOnHereAndThere) {
+  Establish();
+  const abi::service_stats before = ServiceStats(kServiceId);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Goes());
+    EXPECT_TRUE(Returns());
+    EXPECT_TRUE(Forward());
+    EXPECT_TRUE(Reply());
+  }
+  const abi::service_stats after = ServiceStats(kServiceId);
+  EXPECT_EQ(after.packets_in - before.packets_in, 6u);
+  EXPECT_EQ(after.packets_out - before.packets_out, 6u);
+  EXPECT_EQ(after.bytes_in - before.bytes_in, 6 * Build(ForwardPacket()).size());
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+TEST_P(EarlyFlowTest, ChecksumsAreRightWhateverTheLength) {
+  Establish();
+  for (std::size_t size : {1, 2, 3, 7, 64, 255, 256, 1000, 1399, 1400}) {
+    SCOPED_TRACE(size);
+    EXPECT_TRUE(Goes({.payload = std::string(size, 'x')}));
+    EXPECT_TRUE(Returns({.payload = std::string(size, 'y')}));
+  }
+}
+
+// What opens a flow, and what completes it, is TC's; nothing is noted of it here.
+TEST_P(EarlyFlowTest, WhatIsNotEstablishedIsLeft) {
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket(Syn())));
+  EXPECT_EQ(OpeningCount(), 0u);
+  ASSERT_TRUE(Forward(Syn()));
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket(Syn())));
+  EXPECT_TRUE(Untouched(kXdp, ReplyPacket(SynAck())));
+  ASSERT_TRUE(Reply(SynAck()));
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+  EXPECT_EQ(FlowCount(), 0u);
+  EXPECT_EQ(ServiceStats(kServiceId).packets_in, 1u);
+  EXPECT_EQ(ServiceStats(kServiceId).packets_out, 1u);
+}
+
+TEST_P(EarlyFlowTest, AFlowIsClosedHereAsThere) {
+  if (flavor().protocol == 17) return;
+  Establish();
+  EXPECT_TRUE(Goes({.flags = "FA", .payload = ""}));
+  EXPECT_EQ(FlowRow(ForwardKey())->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_FIN_CLIENT);
+  EXPECT_TRUE(Returns({.flags = "FA", .payload = ""}));
+  EXPECT_EQ(FlowRow(ForwardKey())->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_CLOSED);
+  EXPECT_EQ(FlowRow(ReplyKey())->flags & abi::SL_FLOW_CLOSED, abi::SL_FLOW_CLOSED);
+}
+
+TEST_P(EarlyFlowTest, APacketNotesWhenItCame) {
+  Establish();
+  ChangeFlows([](const abi::flow&, abi::flow_entry& entry) { entry.last_seen = entry.beat = 0; });
+  EXPECT_TRUE(Goes());
+  EXPECT_NE(FlowRow(ForwardKey())->last_seen, 0u);
+  EXPECT_EQ(FlowRow(ReplyKey())->last_seen, 0u);
+}
+
+// TC renews the flow, or refuses the packet and says so to its sender.
+TEST_P(EarlyFlowTest, AFlowWhoseBackendIsGoneIsLeft) {
+  Establish();
+  ReplaceBackend();
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+  EXPECT_EQ(FlowCount(), 2u);
+}
+
+// TC says so to the sender.
+TEST_P(EarlyFlowTest, WhatHasNoHopLeftIsLeft) {
+  Establish();
+  Packet packet = ForwardPacket();
+  if (flavor().v6) {
+    std::get<Ipv6>(packet[1]).hop_limit = 1;
+  } else {
+    std::get<Ipv4>(packet[1]).ttl = 1;
+  }
+  EXPECT_TRUE(Untouched(kXdp, packet));
+}
+
+TEST_P(EarlyFlowTest, TaggedFramesAndFragmentsAreLeft) {
+  Establish();
+  Packet tagged = ForwardPacket();
+  tagged.insert(tagged.begin() + 1, Vlan{.id = 7});
+  EXPECT_TRUE(Untouched(kXdp, tagged));
+  for (const Bytes& piece : Fragments(ForwardPacket({.payload = std::string(200, 'f')}), 64, 77)) {
+    EXPECT_TRUE(Becomes(kXdp, piece, kNext, piece));
+  }
+}
+
+TEST_P(EarlyFlowTest, ADatagramWithoutAChecksumGetsNone) {
+  if (flavor().protocol != 17 || flavor().v6) return;
+  Establish();
+  Packet in = ForwardPacket();
+  Packet out = Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend()));
+  for (Packet* packet : {&in, &out}) {
+    for (Layer& layer : *packet) {
+      if (auto* udp = std::get_if<Udp>(&layer)) udp->no_checksum = true;
+    }
+  }
+  EXPECT_TRUE(Becomes(kXdp, in, kSent, out));
+}
+
+// A route that is narrower than the packet: TC says so to the sender.
+class EarlyNarrowTest : public EarlyFlowTest {};
+INSTANTIATE_TEST_SUITE_P(Flows, EarlyNarrowTest, ::testing::ValuesIn(CasesOf("OutsideToRemote")),
+                         FlowCaseName);
+
+TEST_P(EarlyNarrowTest, WhatDoesNotFitIsLeft) {
+  MoveServiceTo(addresses().narrow, kBackendPort);
+  const RunResult first = Run(kFromNet, ForwardPacket(Syn()));
+  ASSERT_EQ(first.verdict, kRedirect);
+  const absl::StatusOr<Packet> parsed = Parse(first.frame);
+  ASSERT_THAT(parsed, IsOk());
+  const End seen{addresses().node, PortsOf(*parsed).source};
+  const End narrow{addresses().narrow, kBackendPort};
+  Run(kFromNet, MakePacket(flavor(), narrow, seen, SynAck()));
+  Run(kFromNet, ForwardPacket());
+  ASSERT_EQ(FlowCount(), 2u);
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket({.payload = std::string(kNarrowMtu, 'n')})));
+  EXPECT_TRUE(Becomes(kXdp, ForwardPacket(), kSent,
+                      Sent("uplink", kNode2, MakePacket(flavor(), seen, narrow))));
+}
+
+// The backend is behind another device, which takes frames from here only if it is told to.
+class EarlyPortTest : public FlowTest {};
+INSTANTIATE_TEST_SUITE_P(Flows, EarlyPortTest, ::testing::ValuesIn(CasesOf("Masquerade")),
+                         FlowCaseName);
+
+TEST_P(EarlyPortTest, AnotherDeviceIsUsedIfItIsAPort) {
+  Establish();
+  const std::uint32_t pod2 = Ifindex("pod2");
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+  ASSERT_THAT(runner().SetXdpRow(names::kXdpPorts, pod2, &pod2), IsOk());
+  EXPECT_TRUE(Becomes(kXdp, ForwardPacket(), kRedirect,
+                      Sent("pod2", kPod2, MakePacket(flavor(), seen_client(), backend()))));
+  ASSERT_THAT(runner().DeleteXdpRow(names::kXdpPorts, pod2), IsOk());
+}
+
+// Flows that the stack routes are rewritten by TC alone.
+class EarlyRoutedTest : public FlowTest {};
+INSTANTIATE_TEST_SUITE_P(Flows, EarlyRoutedTest, ::testing::ValuesIn(CasesOf("OutsideToLocal")),
+                         FlowCaseName);
+
+TEST_P(EarlyRoutedTest, IsLeft) {
+  Establish();
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+  EXPECT_EQ(ServiceStats(kServiceId).packets_in, 2u);
+}
+
+class EarlyRefuseTest : public ServiceTest {
+ protected:
+  void SetUp() override {
+    ServiceTest::SetUp();
+    SetMac(MacOf("uplink"));
+  }
+  void SetMac(const std::string& mac) {
+    abi::uplink uplink = {};
+    for (std::size_t i = 0; i < sizeof(uplink.mac); ++i) {
+      uplink.mac[i] = static_cast<__u8>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
+    }
+    ASSERT_THAT(runner().SetXdpRow(names::kUplinks, Ifindex("uplink"), &uplink), IsOk());
+  }
+  void ExpectDroppedEarly(const Packet& packet, std::uint32_t reason, std::uint32_t service_id) {
+    Packet flooded = packet;
+    std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
+    EXPECT_TRUE(Untouched(kXdp, flooded)) << "for another, whose frames the network floods";
+    EXPECT_EQ(AllDrops(), 0u);
+    ExpectDropped(kXdp, packet, reason, service_id);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Flavors, EarlyRefuseTest, ::testing::ValuesIn(AllFlavors()),
+                         FlavorCaseName);
+INSTANTIATE_TEST_SUITE_P(Sctp, EarlyRefuseTest, ::testing::ValuesIn(SctpFlavors()), FlavorCaseName);
+
+TEST_P(EarlyRefuseTest, AClusterIpFromOutsideIsDropped) {
+  SetService(ClusterIp({Backend(addresses().pod2, true)}, kPlain | abi::SL_SERVICE_DENY_EXTERNAL));
+  ExpectDroppedEarly(Question(outside(), cluster_ip()), abi::SL_REASON_EXTERNAL_DENIED, kService);
+}
+
+TEST_P(EarlyRefuseTest, AnAddressThatNoServiceHasIsDropped) {
+  ExpectDroppedEarly(Question(outside(), {addresses().unallocated, 80}),
+                     abi::SL_REASON_NO_SUCH_SERVICE, 0);
+}
+
+TEST_P(EarlyRefuseTest, WhoMayNotComeInIsDroppedWithItsFirstPacket) {
+  const std::uint16_t ranges = flavor().v6 ? abi::SL_SERVICE_RANGES_V6 : abi::SL_SERVICE_RANGES_V4;
+  SetService(
+      NodePort({Backend(addresses().remote, false)}, static_cast<std::uint16_t>(kPlain | ranges)));
+  const Packet first = Question(outside(), node_port());
+  if (flavor().protocol == 17) {
+    EXPECT_TRUE(Untouched(kXdp, first)) << "it may be of a flow that is being opened";
+    return;
+  }
+  ExpectDroppedEarly(first, abi::SL_REASON_SOURCE_DENIED, kService);
+  EXPECT_TRUE(Untouched(kXdp, Question(outside(), node_port(), {})));
+}
+
+// Whoever asks for a port that an address does not have is answered, by TC.
+TEST_P(EarlyRefuseTest, WhatIsAnsweredIsLeft) {
+  ServiceSpec address = ClusterIp({});
+  address.port = 0;
+  address.protocol = 0;
+  address.kind = abi::SL_FRONTEND_EXTERNAL_ADDRESS;
+  address.flags = kPlain;
+  address.id = 0;
+  SetService(address);
+  EXPECT_TRUE(Untouched(kXdp, Question(outside(), cluster_ip())));
+  SetService(NodePort({}, 0));
+  EXPECT_TRUE(Untouched(kXdp, Question(outside(), node_port())));
+}
+
+TEST_P(EarlyRefuseTest, WhatIsNoServicesIsLeft) {
+  SetService(NodePort({Backend(addresses().remote, false)}));
+  EXPECT_TRUE(Untouched(kXdp, Question(outside(), {addresses().node, 22})));
+  EXPECT_TRUE(Untouched(kXdp, Question(outside(), {addresses().pod1, kNodePort})));
+  EXPECT_EQ(OpeningCount(), 0u);
+}
+
+}  // namespace
+}  // namespace sluice::testing
