@@ -178,17 +178,18 @@ static __noinline int decide_forget(struct packet *p)
 __noinline int decide(struct packet *p, const struct service *service)
 {
 	struct backend *backend;
-	bool found, alive = false;
+	bool alive = false;
+	int found;
 
 	if (!p)
 		return SL_VERDICT_NONE;
 	if (!service)
 		return decide_unknown(p);
 	p->frontend = service->kind;
-	found = !(p->flags & PACKET_TRACED) && opening_find(p);
-	if (found && p->flow.entry.service_id != service->id) {
+	found = p->flags & PACKET_TRACED ? 0 : opening_find(p);
+	if (found && (found < 0 || p->flow.entry.service_id != service->id)) {
 		decide_forget(p);
-		found = false;
+		found = 0;
 	}
 	p->flow.entry.service_id = service->id;
 	if (packet_scope(p) == SL_SCOPE_EXTERNAL && service->flags & SL_SERVICE_DENY_EXTERNAL)

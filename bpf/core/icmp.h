@@ -53,7 +53,7 @@ static __always_inline int icmp_find(struct packet *p)
 		p->flow.entry = *entry;
 		return 1;
 	}
-	return opening_find(p) || opening_find_reply(p, 0);
+	return opening_find(p) > 0 || opening_find_reply(p, 0);
 }
 
 /* Gives the quoted packet back what its sender wrote: ports, and its checksum if it is there. */

@@ -15,6 +15,9 @@
  */
 enum { OPENING_ACK_WINDOW = 65536 };
 
+/* CPUs that open the same flow at once do so within a tick, and a tick may end meanwhile. */
+enum { OPENING_JUST_TICKS = 1 };
+
 enum opening_action {
 	OPENING_ANSWERED, /* the backend has answered */
 	OPENING_PROVEN,	  /* the backend says that the handshake is complete */
@@ -92,8 +95,84 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
 }
 
 /*
- * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; else 0. An answered TCP
- * flow is given out as unanswered to packets until one has completed its handshake.
+ * Puts p->flow into a place of its own: by the client, or with @snat by the node's address and
+ * port, where replies look for it. A place of the same flow is used again, else a free one, else
+ * that of the flow that has been silent longest. Return: 0; 1: another CPU has just put the same
+ * flow there, p->flow.entry is now what it chose; -1: another flow's replies have the same tuple.
+ * Nothing was written then. What is of the same flow and older is one of two places, of which the
+ * other was pushed out: what it says may be long untrue.
+ */
+__noinline int opening_put(struct packet *p, int snat)
+{
+	struct opening_bucket *bucket;
+	__u32 hash, now, oldest = 0;
+	__u32 way = 0;
+	int kept = 0;
+
+	if (!p)
+		return -1;
+	hash = snat ? opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
+				   p->flow.key.protocol)
+		    : opening_hash(&p->flow.key.source, p->flow.key.source_port,
+				   p->flow.key.protocol);
+	bucket = opening_bucket(hash);
+	if (!bucket)
+		return -1;
+	now = now_ticks();
+	bpf_spin_lock(&bucket->lock);
+#pragma unroll
+	for (int i = 0; i < SL_OPENING_WAYS; i++) {
+		bool fresh = opening_is_fresh(now, bucket->last_seen[i]);
+		__u32 age = !bucket->tag[i] ? ~0U - 1
+			    : (__s32)(now - bucket->last_seen[i]) < 0
+				    ? 1
+				    : now - bucket->last_seen[i] + 1;
+
+		if (fresh && bucket->tag[i] == hash) {
+			if (opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
+				age = ~0U;
+				if (bucket->flows[i].entry.service_id == p->flow.entry.service_id &&
+				    (__s32)(now - bucket->last_seen[i]) <= OPENING_JUST_TICKS)
+					kept = 1;
+			} else if (!kept && opening_same_answers(&bucket->flows[i], &p->flow)) {
+				kept = -1;
+			}
+		}
+		if (age > oldest) {
+			oldest = age;
+			way = i;
+		}
+	}
+	way &= SL_OPENING_WAYS - 1; /* what the verifier has lost sight of */
+	if (kept > 0) {
+		p->flow.entry = bucket->flows[way].entry;
+	} else if (!kept) {
+		bucket->flows[way] = p->flow;
+		bucket->tag[way] = hash;
+		bucket->last_seen[way] = now;
+	}
+	bpf_spin_unlock(&bucket->lock);
+	return kept;
+}
+
+/*
+ * Do answers to p->flow, which has been found by its client, still come to it? Of a flow's two
+ * places one may have been pushed out: that of the answers is put back, unless another flow has
+ * been given the port meanwhile.
+ */
+static __noinline int opening_hold(struct packet *p)
+{
+	struct flow_entry entry = p->flow.entry;
+	int kept = opening_put(p, 1);
+
+	p->flow.entry = entry;
+	return kept > 0 || (!kept && !conntrack_taken(p));
+}
+
+/*
+ * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; -1 and the same, if it
+ * was, and answers to it would go to another flow by now; else 0. An answered TCP flow is given out
+ * as unanswered to packets until one has completed its handshake.
  */
 __noinline int opening_find(struct packet *p)
 {
@@ -128,6 +207,8 @@ __noinline int opening_find(struct packet *p)
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
+	if (found && p->flow.entry.flags & SL_FLOW_SNAT && !opening_hold(p))
+		return -1;
 	if (!found || p->flow.key.protocol == IPPROTO_UDP)
 		return found;
 	if (!(p->tcp_flags & TCP_SYN) && !(p->flow.entry.flags & SL_FLOW_CONFIRMED))
@@ -245,65 +326,6 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 		opening_act(hash, &forward, action, expected);
 	}
 	return 1;
-}
-
-/*
- * Puts p->flow into a place of its own: by the client, or with @snat by the node's address and
- * port, where replies look for it. A place of the same flow is used again, else a free one, else
- * that of the flow that has been silent longest. Return: 0; 1: another CPU has just put the same
- * flow there, p->flow.entry is now what it chose; -1: another flow's replies have the same tuple.
- * Nothing was written then.
- */
-__noinline int opening_put(struct packet *p, int snat)
-{
-	struct opening_bucket *bucket;
-	__u32 hash, now, oldest = 0;
-	__u32 way = 0;
-	int kept = 0;
-
-	if (!p)
-		return -1;
-	hash = snat ? opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
-				   p->flow.key.protocol)
-		    : opening_hash(&p->flow.key.source, p->flow.key.source_port,
-				   p->flow.key.protocol);
-	bucket = opening_bucket(hash);
-	if (!bucket)
-		return -1;
-	now = now_ticks();
-	bpf_spin_lock(&bucket->lock);
-#pragma unroll
-	for (int i = 0; i < SL_OPENING_WAYS; i++) {
-		bool fresh = opening_is_fresh(now, bucket->last_seen[i]);
-		__u32 age = !bucket->tag[i] ? ~0U - 1
-			    : (__s32)(now - bucket->last_seen[i]) < 0
-				    ? 1
-				    : now - bucket->last_seen[i] + 1;
-
-		if (fresh && bucket->tag[i] == hash) {
-			if (opening_same_key(&bucket->flows[i].key, &p->flow.key)) {
-				age = ~0U;
-				if (bucket->flows[i].entry.service_id == p->flow.entry.service_id)
-					kept = 1;
-			} else if (!kept && opening_same_answers(&bucket->flows[i], &p->flow)) {
-				kept = -1;
-			}
-		}
-		if (age > oldest) {
-			oldest = age;
-			way = i;
-		}
-	}
-	way &= SL_OPENING_WAYS - 1; /* what the verifier has lost sight of */
-	if (kept > 0) {
-		p->flow.entry = bucket->flows[way].entry;
-	} else if (!kept) {
-		bucket->flows[way] = p->flow;
-		bucket->tag[way] = hash;
-		bucket->last_seen[way] = now;
-	}
-	bpf_spin_unlock(&bucket->lock);
-	return kept;
 }
 
 /* Frees the places of p->flow: both, if it has two. */

@@ -285,5 +285,114 @@ TEST_P(OpeningTest, ManySnatFlowsStayApart) {
   }
 }
 
+// A flow whose both ends change has two places, by its client and by its answers, of which a full
+// bucket may push out one. One client port in the range, which SNAT keeps: what becomes of the
+// other flows is not left to chance.
+class PushedOutTest : public OpeningTest {
+ protected:
+  enum class Place { kOfClient, kOfAnswers };
+
+  void SetUp() override {
+    OpeningTest::SetUp();
+    SetService(NodePort({Backend(addresses().remote, false)}));
+  }
+  // The same port of another client.
+  End other_client() const {
+    return {flavor().v6 ? "2001:db8:f::6" : "198.51.100.6", client_.port};
+  }
+  // Opens the flow; its backend has answered if `answered`. Then one place is pushed out, and the
+  // other is some seconds old.
+  void Lose(Place place, bool answered) {
+    ASSERT_TRUE(Becomes(kFromNet, Question(client_, node_port()), kRedirect,
+                        Hop(Question(seen_, remote()))));
+    if (answered) {
+      ASSERT_TRUE(Becomes(kFromNet, Question(remote(), seen_, SynAck()), kRedirect,
+                          Hop(Question(node_port(), client_, SynAck()))));
+    }
+    // Flows of one SNAT port, to different backends, are in one bucket.
+    ServiceSpec second = NodePort({Backend(addresses().remote2, false)});
+    second.id = kService + 1;
+    second.port = kNodePort + 1;
+    SetService(second);
+    std::map<std::uint32_t, int> tags;
+    Run(kFromNet, Question(other_client(), {addresses().node, kNodePort + 1}));
+    ChangeOpening([&](abi::opening_bucket& bucket) {
+      for (const std::uint32_t tag : bucket.tag) ++tags[tag];
+    });
+    ChangeOpening([&](abi::opening_bucket& bucket) {
+      for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+        if (bucket.tag[way] == 0) continue;
+        const bool ours = ntohs(bucket.flows[way].key.destination_port) == kNodePort;
+        const Place here = tags.at(bucket.tag[way]) == 2 ? Place::kOfAnswers : Place::kOfClient;
+        if (!ours || here == place) bucket.tag[way] = 0;
+        bucket.last_seen[way] -= 5;
+      }
+    });
+    ASSERT_EQ(OpeningCount(), 1u);
+  }
+
+  const End client_{addresses().outside, kSnatMin + 9};
+  const End seen_{addresses().node, kSnatMin + 9};
+};
+INSTANTIATE_TEST_SUITE_P(Flavors, PushedOutTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+
+TEST_P(PushedOutTest, AnswersFindTheFlowThatGoesOn) {
+  Lose(Place::kOfAnswers, true);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Becomes(kFromNet, Question(client_, node_port(), {}), kRedirect,
+                        Hop(Question(seen_, remote(), {}))));
+    EXPECT_TRUE(Becomes(kFromNet, Question(remote(), seen_, {}), kRedirect,
+                        Hop(Question(node_port(), client_, {}))));
+  }
+  EXPECT_EQ(FlowCount(), 2u);
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+TEST_P(PushedOutTest, TheFirstAnswerToOneThatAsksAgainArrives) {
+  Lose(Place::kOfAnswers, false);
+  const std::uint16_t port = SourcePort(Run(kFromNet, Question(client_, node_port())).frame);
+  EXPECT_TRUE(Becomes(kFromNet, Question(remote(), {addresses().node, port}, SynAck()), kRedirect,
+                      Hop(Question(node_port(), client_, SynAck()))));
+}
+
+// Another client has the port by now. Its answers stay its own, and the first flow gets another
+// port, or where that cannot be, an end.
+TEST_P(PushedOutTest, APortThatIsAnothersByNowIsNotUsed) {
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established ? "the other is established" : "the other is being opened");
+    SetUp();
+    Lose(Place::kOfAnswers, true);
+    for (const Shape& shape : {Syn(), Shape()}) {
+      ASSERT_TRUE(Becomes(kFromNet, Question(other_client(), node_port(), shape), kRedirect,
+                          Hop(Question(seen_, remote(), shape))));
+      if (!established) break;
+      ASSERT_TRUE(Becomes(kFromNet, Question(remote(), seen_, SynAck()), kRedirect,
+                          Hop(Question(node_port(), other_client(), SynAck()))));
+    }
+    if (tcp()) {
+      Run(kFromNet, Question(client_, node_port(), {}));
+      EXPECT_EQ(Drops(abi::SL_REASON_NO_FLOW, kService), 1u);
+    }
+    const RunResult result = Run(kFromNet, Question(client_, node_port()));
+    ASSERT_EQ(result.verdict, kRedirect);
+    const End now{addresses().node, SourcePort(result.frame)};
+    EXPECT_NE(now.port, seen_.port);
+    EXPECT_TRUE(Becomes(kFromNet, Question(remote(), now, SynAck()), kRedirect,
+                        Hop(Question(node_port(), client_, SynAck()))));
+    EXPECT_TRUE(Becomes(kFromNet, Question(remote(), seen_, SynAck()), kRedirect,
+                        Hop(Question(node_port(), other_client(), SynAck()))));
+  }
+}
+
+TEST_P(PushedOutTest, ABackendThatIsGoneIsNotChosenByWhatIsLeft) {
+  Lose(Place::kOfClient, true);
+  SetService(NodePort({Backend(addresses().remote2, false)}));
+  const End other{addresses().remote2, kBackendPort};
+  EXPECT_TRUE(
+      Becomes(kFromNet, Question(client_, node_port()), kRedirect, Hop(Question(seen_, other))));
+  EXPECT_TRUE(Becomes(kFromNet, Question(other, seen_, SynAck()), kRedirect,
+                      Hop(Question(node_port(), client_, SynAck()))));
+}
+
 }  // namespace
 }  // namespace sluice::testing
