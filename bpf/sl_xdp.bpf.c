@@ -4,7 +4,7 @@
 
 #include "core/early.h"
 
-SEC("xdp.frags")
+SEC("xdp")
 int sl_xdp(sl_ctx *ctx)
 {
 	return early_ingress(ctx);

@@ -36,6 +36,7 @@ struct FlagTexts {
   std::string pod_interfaces;
   std::string service_cidr;
   std::string attach = "auto";
+  std::string xdp = "off";
   std::string health_keeper = "start";
   std::string snat_ports = "20000-29999";
   std::string tcp_established = "2h13m20s";
@@ -71,6 +72,13 @@ void AddNodeFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
                  "in another network namespace)");
   app.add_option("--attach", texts.attach, "How programs get on interfaces: auto, tcx or clsact")
       ->check(CLI::IsMember({"auto", "tcx", "clsact"}))
+      ->capture_default_str();
+  app.add_option(
+         "--xdp", texts.xdp,
+         "Forwards what comes to an uplink for a backend of another node before the kernel "
+         "makes an skb of it: off; native: by the driver; generic: by the stack, for tests; "
+         "auto: native where the driver can")
+      ->check(CLI::IsMember({"off", "native", "generic", "auto"}))
       ->capture_default_str();
 }
 
@@ -179,6 +187,9 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   }
   if (texts.attach != "auto") {
     options.attach = texts.attach == "tcx" ? AttachMode::kTcx : AttachMode::kClsact;
+  }
+  for (const XdpMode mode : {XdpMode::kNative, XdpMode::kGeneric, XdpMode::kAuto}) {
+    if (texts.xdp == XdpModeName(mode)) options.xdp = mode;
   }
   const auto snat = ParsePortRange(texts.snat_ports);
   RETURN_IF_ERROR(Annotate(snat.status(), "--snat-ports"));

@@ -11,6 +11,7 @@
 #include "control/datapath/loader.h"
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/port_ranges.h"
+#include "control/datapath/xdp_attachment.h"
 #include "control/gc/conntrack_sweep.h"
 #include "control/kubernetes/kube_options.h"
 
@@ -41,6 +42,7 @@ struct AgentOptions {
   bool service_echo = true;  // ICMP echoes to services' addresses are answered
   bool force_node_ports = false;
   std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
+  XdpMode xdp = XdpMode::kOff;
   PortRange snat_ports = {20000, 29999};
   MapSizes sizes;
   SweepTimeouts timeouts;

@@ -101,6 +101,19 @@ absl::Status NodeDatapath::Load() {
   return absl::OkStatus();
 }
 
+// TC does all that sl_xdp does: without it the node is slower, not wrong.
+void NodeDatapath::LoadXdp() {
+  const std::string folder = PinFolder(options_.bpffs);
+  if (options_.xdp == XdpMode::kOff) {
+    xdp_status_ = DetachXdp(folder);
+  } else {
+    absl::StatusOr<std::unique_ptr<XdpAttacher>> xdp = XdpAttacher::Create(folder, options_.xdp);
+    xdp_status_ = Annotate(xdp.status(), "--xdp");
+    if (xdp.ok()) xdp_ = *std::move(xdp);
+  }
+  if (!xdp_status_.ok()) notice_(Severity::kWarning, std::string(xdp_status_.message()));
+}
+
 // A node whose own processes are without services is better than one whose pods are too, which the
 // programs on their interfaces serve.
 void NodeDatapath::ServeSockets() {
@@ -168,6 +181,7 @@ absl::Status NodeDatapath::ReservePorts() {
 absl::Status NodeDatapath::Start(std::function<void()> on_addresses) {
   on_addresses_ = std::move(on_addresses);
   ServeSockets();
+  LoadXdp();
   RETURN_IF_ERROR(monitor_->Start([this] { OnNetworkChange(); }));
   CheckForwarding();  // which families matter is known now
   return absl::OkStatus();
@@ -223,6 +237,13 @@ void NodeDatapath::WriteConfig() {
 
 void NodeDatapath::Attach(const std::vector<Interface>& interfaces) {
   std::vector<AttachedInterface> now = attacher_->Apply(interfaces);
+  std::map<int, XdpInterface> xdp;
+  if (xdp_ != nullptr) xdp = xdp_->Apply(interfaces);
+  for (AttachedInterface& interface : now) {
+    const XdpInterface& early = xdp[interface.ifindex];
+    if (!early.hook.empty()) interface.hooks.push_back(early.hook);
+    if (interface.error.empty()) interface.error = early.error;
+  }
   ReportInterfaces(now);
   attached_ = std::move(now);
   const bool failed =
@@ -283,6 +304,7 @@ std::vector<std::string> NodeDatapath::Degraded() const {
   if (!config_status_.ok()) reasons.emplace_back(config_status_.message());
   if (!socket_status_.ok()) reasons.emplace_back(socket_status_.message());
   if (!accounting_status_.ok()) reasons.emplace_back(accounting_status_.message());
+  if (!xdp_status_.ok()) reasons.emplace_back(xdp_status_.message());
   if (!monitor_->status().ok()) reasons.emplace_back(monitor_->status().message());
   if (NamesAnotherMachine(object_addresses_, addresses_.local)) {
     reasons.push_back(absl::StrCat(
@@ -311,6 +333,7 @@ absl::Status CleanUpNode(const std::string& bpffs, const std::string& state_dir)
   absl::Status first;
   ASSIGN_OR_RETURN(NodeRecord record, NodeRecord::Open(state_dir));
   // Programs go first, so that none runs on maps that are going.
+  first.Update(DetachXdp(PinFolder(bpffs)));
   first.Update(DetachSocketPrograms(PinFolder(bpffs)));
   first.Update(DetachEverything(PinFolder(bpffs), record));
   const std::string reserved = record.changes().reserved_ports;

@@ -22,6 +22,7 @@
 #include "control/datapath/network_monitor.h"
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/node_record.h"
+#include "control/datapath/xdp_attachment.h"
 #include "maps/map_set.h"
 
 namespace sluice {
@@ -66,6 +67,7 @@ class NodeDatapath {
   absl::Status Load();
   absl::Status WriteMeta(const Clock& clock);
   void ServeSockets();
+  void LoadXdp();
   absl::Status ReservePorts();
   void OnNetworkChange();
   void Attach(const std::vector<Interface>& interfaces);
@@ -82,6 +84,8 @@ class NodeDatapath {
   AttachMode mode_ = AttachMode::kTcx;
   std::unique_ptr<MapSet> maps_;
   std::unique_ptr<Attacher> attacher_;
+  std::unique_ptr<XdpAttacher> xdp_;  // null: off, or the kernel refuses the program
+  absl::Status xdp_status_;
   std::unique_ptr<DropEvents> drops_;
   std::unique_ptr<NetworkMonitor> monitor_;
   std::function<void()> on_addresses_;

@@ -2,6 +2,7 @@
 // What rtnetlink says of the network namespace that the agent runs in. Values only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -20,7 +21,8 @@ struct Link {
   std::uint32_t flags = 0;      // IFF_*
   bool peer_elsewhere = false;  // its peer (IFLA_LINK) is in another network namespace
   int master = 0;               // ifindex of the bridge, bond or VRF that it belongs to; 0: none
-  int lower = 0;                // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
+  std::array<std::uint8_t, 6> mac{};  // zeros: it has none of that length
+  int lower = 0;  // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
 
   friend bool operator==(const Link&, const Link&) = default;
 };

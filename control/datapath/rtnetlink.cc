@@ -221,6 +221,10 @@ std::optional<Link> ParseLink(const nlmsghdr& message) {
   link.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;
   link.master = Index(attributes[IFLA_MASTER]);
   link.lower = Index(attributes[IFLA_LINK]);
+  const nlattr* mac = attributes[IFLA_ADDRESS];
+  if (mac != nullptr && mnl_attr_get_payload_len(mac) == link.mac.size()) {
+    std::memcpy(link.mac.data(), mnl_attr_get_payload(mac), link.mac.size());
+  }
   return link;
 }
 

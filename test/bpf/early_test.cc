@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
@@ -100,6 +101,17 @@ TEST_P(EarlyFlowTest, ChecksumsAreRightWhateverTheLength) {
     EXPECT_TRUE(Goes({.payload = std::string(size, 'x')}));
     EXPECT_TRUE(Returns({.payload = std::string(size, 'y')}));
   }
+}
+
+// In three buffers: what a driver with jumbo frames hands over.
+TEST_P(EarlyFlowTest, AJumboFrameGoesToo) {
+  Establish();
+  ASSERT_THAT(net().Ip({"link set uplink mtu 9000"}), IsOk());
+  const absl::Cleanup narrow = [this] {
+    EXPECT_THAT(net().Ip({"link set uplink mtu 1500"}), IsOk());
+  };
+  EXPECT_TRUE(Goes({.payload = std::string(8801, 'x')}));
+  EXPECT_TRUE(Returns({.payload = std::string(8800, 'y')}));
 }
 
 // What opens a flow, and what completes it, is TC's; nothing is noted of it here.

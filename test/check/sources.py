@@ -72,9 +72,9 @@ def licence_line(tree):
         if not path.endswith(CODE + (".sh", ".py", ".proto")) and path != ".ci/run":
             continue
         wanted = "Apache-2.0"
-        if path.startswith("bpf/") or (path.startswith(("maps/", "test/bench/"))
-                                       and path.endswith((".h", ".bpf.c"))
-                                       and KERNEL_LICENCE in "".join(lines[:3])):
+        shared = path.startswith(("maps/", "test/bench/")) and path.endswith(".h")
+        if path.startswith("bpf/") or path.endswith(".bpf.c") or (
+                shared and KERNEL_LICENCE in "".join(lines[:3])):
             wanted = KERNEL_LICENCE
         if not any(f"SPDX-License-Identifier: {wanted}" in line for line in lines[:3]):
             yield path, 1, f"the first lines lack SPDX-License-Identifier: {wanted}"

@@ -85,6 +85,13 @@ absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSi
       return ErrnoStatus(-error, absl::StrCat("share ", bpf_map__name(map)));
     }
   }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object.get()) {
+    // As XdpAttacher has it where the driver runs the program.
+    if (bpf_program__type(program) == BPF_PROG_TYPE_XDP) {
+      bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+    }
+  }
   if (const int error = bpf_object__load(object.get()); error != 0) {
     return absl::FailedPreconditionError(absl::StrCat("load BPF object: ", std::strerror(-error)));
   }
