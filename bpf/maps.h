@@ -17,6 +17,7 @@
 #include "maps/fragment.h"
 #include "maps/reason.h"
 #include "maps/service.h"
+#include "maps/snat.h"
 #include "maps/socket.h"
 
 struct {
@@ -108,6 +109,14 @@ struct {
 	__type(value, struct opening_bucket);
 	__uint(max_entries, 32768); /* flag; a power of two */
 } sl_opening SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct snat_ports);
+	__uint(max_entries, SL_SNAT_TABLES);
+} sl_snat_ports SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

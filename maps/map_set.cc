@@ -100,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 18> kMaps = {
+  static const std::array<MapShape, 19> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -118,6 +118,8 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<abi::flow, abi::flow_entry>(names::kFlows, BPF_MAP_TYPE_HASH, 524288),
       Shape<uint32_t, abi::opening_bucket>(names::kOpening, BPF_MAP_TYPE_ARRAY, 32768,
                                            BPF_F_MMAPABLE),
+      Shape<uint32_t, abi::snat_ports>(names::kSnatPorts, BPF_MAP_TYPE_ARRAY, abi::SL_SNAT_TABLES,
+                                       BPF_F_MMAPABLE),
       Shape<abi::fragment_key, abi::fragment>(names::kFragments, BPF_MAP_TYPE_LRU_HASH, 8192),
       Shape<abi::drop_key, abi::drop_count>(names::kDrops, BPF_MAP_TYPE_PERCPU_HASH, 65536),
       MapShape{names::kEvents, BPF_MAP_TYPE_RINGBUF, 0, 0, 262144, 0},
@@ -160,12 +162,15 @@ struct MapSet::Maps {
   std::optional<BpfMap> events;
   std::optional<BpfMap> filter_map;
   std::optional<BpfMap> loads_map;
+  std::optional<BpfMap> snat_map;
   Mapping slots_memory;
   Mapping filter_memory;
   Mapping loads_memory;
+  Mapping snat_memory;
   std::optional<SlotArray> slots;
   std::optional<FilterArray> filter;
   std::optional<LoadArray> loads;
+  std::optional<SnatArray> snat_ports;
 
   // Maps the rows of `map` into memory.
   template <typename Row>
@@ -192,14 +197,25 @@ struct MapSet::Maps {
     return absl::OkStatus();
   }
 
+  // Of a map whose rows are found by a hash: another size would be another hash.
+  static absl::Status CheckRows(const BpfMap& map, std::uint32_t expected) {
+    if (map.shape().max_entries == expected) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("map ", map.shape().name, ": ", map.shape().max_entries, " rows instead of ",
+                     expected, ". It was pinned by another version: remove it with --cleanup"));
+  }
+
+  absl::Status OpenSnatPorts(const std::string& folder) {
+    ASSIGN_OR_RETURN(snat_map, OpenChecked(folder, names::kSnatPorts));
+    RETURN_IF_ERROR(CheckRows(*snat_map, abi::SL_SNAT_TABLES));
+    ASSIGN_OR_RETURN(const auto rows, MapRows<abi::snat_ports>(*snat_map, snat_memory));
+    snat_ports.emplace(rows);
+    return absl::OkStatus();
+  }
+
   absl::Status OpenFilter(const std::string& folder) {
     ASSIGN_OR_RETURN(filter_map, OpenChecked(folder, names::kFilter));
-    if (filter_map->shape().max_entries != abi::SL_FILTER_WORDS) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("map ", names::kFilter, ": ", filter_map->shape().max_entries,
-                       " words instead of ", int{abi::SL_FILTER_WORDS},
-                       ". It was pinned by another version: remove it with --cleanup"));
-    }
+    RETURN_IF_ERROR(CheckRows(*filter_map, abi::SL_FILTER_WORDS));
     ASSIGN_OR_RETURN(const auto rows, MapRows<abi::filter_word>(*filter_map, filter_memory));
     filter.emplace(rows);
     return absl::OkStatus();
@@ -226,6 +242,7 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
   RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
   RETURN_IF_ERROR(Open(folder, names::kOpening, maps->opening));
+  RETURN_IF_ERROR(maps->OpenSnatPorts(folder));
   RETURN_IF_ERROR(Open(folder, names::kFragments, maps->fragments));
   RETURN_IF_ERROR(Open(folder, names::kDrops, maps->drops));
   ASSIGN_OR_RETURN(maps->events, OpenChecked(folder, names::kEvents));
@@ -260,6 +277,7 @@ Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->
 Table<std::uint32_t, abi::meta>& MapSet::meta() const { return *maps_->meta; }
 SlotArray& MapSet::slots() const { return *maps_->slots; }
 LoadArray& MapSet::loads() const { return *maps_->loads; }
+SnatArray& MapSet::snat_ports() const { return *maps_->snat_ports; }
 FilterArray& MapSet::filter() const { return *maps_->filter; }
 int MapSet::events_fd() const { return maps_->events->fd(); }
 
@@ -296,6 +314,11 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   ASSIGN_OR_RETURN(const std::uint64_t opening, CountOpening(maps_->opening->map()));
   uses.push_back({names::kOpening, opening,
                   std::uint64_t{maps_->opening->max_entries()} * abi::SL_OPENING_WAYS});
+  std::uint64_t snat_tables = 0;
+  for (std::uint32_t table = 0; table < maps_->snat_ports->size(); ++table) {
+    snat_tables += maps_->snat_ports->Touched(table);
+  }
+  add(*maps_->snat_map, snat_tables);
   ASSIGN_OR_RETURN(const std::uint64_t fragments, CountRows(maps_->fragments->map()));
   add(maps_->fragments->map(), fragments);
   ASSIGN_OR_RETURN(const std::uint64_t drops, CountRows(maps_->drops->map()));

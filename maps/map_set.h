@@ -24,6 +24,7 @@
 #include "maps/reason.h"
 #include "maps/service.h"
 #include "maps/slot_array.h"
+#include "maps/snat_array.h"
 #include "maps/table.h"
 
 namespace sluice {
@@ -71,6 +72,7 @@ class MapSet {
   SlotArray& slots() const;
   FilterArray& filter() const;
   LoadArray& loads() const;
+  SnatArray& snat_ports() const;
   // The ring buffer sl_events, for ring_buffer__new(). Stays this set's.
   int events_fd() const;
 

@@ -125,7 +125,9 @@ static __always_inline bool forward_may_matter(const struct packet *p)
 	if (!config || p->family >= SL_FAMILY_COUNT)
 		return false;
 	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
-		return port >= config->snat_port_min && port <= config->snat_port_max;
+		return port >= config->snat_port_min && port <= config->snat_port_max &&
+		       filter_has(&p->flow.key.source, p->flow.key.source_port,
+				  p->flow.key.protocol | SL_FILTER_BACKEND);
 	return filter_has(&p->flow.key.destination, 0, 0) || relevance_in_range(p);
 }
 

@@ -4,8 +4,142 @@
 
 #include "core/opening.h"
 
-/* Ports tried before giving up; each differs per destination, so that a try rarely fails. */
-enum { SNAT_TRIES = 32 };
+/*
+ * Ports asked about before giving up. The first half are those that sl_snat_ports says to be free,
+ * of which each that is not counts; then any, should bits be left of flows that are over.
+ */
+enum { SNAT_TRIES = 32, SNAT_GUIDED_TRIES = 16 };
+
+/* How often a bit may be lost to another CPU before the search is given up. */
+enum { SNAT_RACES = 4 };
+
+enum { SNAT_LINES = SL_SNAT_WORDS / 64 };
+
+/* The bits of a word that stand for anything, @count being left from its first. */
+static __always_inline __u64 snat_mask(__u32 count)
+{
+	return count >= 64 ? ~0ULL : (1ULL << count) - 1;
+}
+
+/*
+ * The place of the first bit of @bits that is set, from @start on and round; @bits is not 0.
+ * Global, so that its 64 ways are verified once.
+ */
+__noinline int snat_first(__u64 bits, __u32 start)
+{
+	__u32 at = 0;
+
+	start &= 63;
+	bits = bits >> start | bits << ((64 - start) & 63);
+	if (!(__u32)bits) {
+		at += 32;
+		bits >>= 32;
+	}
+	if (!(bits & 0xffff)) {
+		at += 16;
+		bits >>= 16;
+	}
+	if (!(bits & 0xff)) {
+		at += 8;
+		bits >>= 8;
+	}
+	if (!(bits & 0xf)) {
+		at += 4;
+		bits >>= 4;
+	}
+	if (!(bits & 3)) {
+		at += 2;
+		bits >>= 2;
+	}
+	return (at + !(bits & 1) + start) & 63;
+}
+
+/*
+ * The first of @words words of @table, 1 to SL_SNAT_WORDS, from @start on and round, that is not
+ * full; @words: none.
+ */
+__noinline int snat_open_word(__u32 table, __u32 words, __u32 start)
+{
+	struct snat_ports *ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
+	__u32 lines = (words + 63) / 64, line = start / 64;
+
+	if (!ports)
+		return (int)words;
+	for (int i = 0; i <= SNAT_LINES; i++) {
+		__u64 open = ~ports->full[line & (SNAT_LINES - 1)] & snat_mask(words - line * 64);
+
+		if (!i)
+			open &= ~0ULL << start % 64;
+		if (open)
+			return (int)(line * 64 + snat_first(open, 0));
+		if (i == (int)lines)
+			break;
+		if (++line >= lines)
+			line = 0;
+	}
+	return (int)words;
+}
+
+/*
+ * Takes a port of the range of @count ports that @table, of SL_SNAT_PORTS, has as free. CPUs begin
+ * in blocks (cache lines) of their own, which change with every tick. Return: its place in the
+ * range; -1: none. Cost: with one CPU at work two cache lines, and up to eight more as the range
+ * fills.
+ */
+__noinline int snat_take(__u32 table, __u32 count)
+{
+	struct snat_ports *ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
+	__u32 words, random = bpf_get_prandom_u32(), blocks, start;
+
+	if (!ports || !count)
+		return -1;
+	if (count > SL_SNAT_PORTS)
+		count = SL_SNAT_PORTS;
+	words = (count + 63) / 64;
+	if (!ports->touched)
+		ports->touched = 1;
+	blocks = (words + SL_SNAT_BLOCK_WORDS - 1) / SL_SNAT_BLOCK_WORDS;
+	start = (bpf_get_smp_processor_id() + now_ticks() * 31) % blocks * SL_SNAT_BLOCK_WORDS +
+		random % SL_SNAT_BLOCK_WORDS;
+	if (start >= words)
+		start = words - 1;
+	for (int i = 0; i < SNAT_RACES; i++) {
+		__u32 word = snat_open_word(table, words, start);
+		__u64 mask, used, bit;
+		__u32 place;
+
+		if (word >= words)
+			return -1;
+		mask = snat_mask(count - word * 64);
+		used = ports->used[word & (SL_SNAT_WORDS - 1)];
+		if (~used & mask) {
+			place = snat_first(~used & mask, random >> 16);
+			bit = 1ULL << place;
+			used = __sync_fetch_and_or(&ports->used[word & (SL_SNAT_WORDS - 1)], bit);
+			if (!(~(used | bit) & mask))
+				__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
+						    1ULL << word % 64);
+			if (!(used & bit))
+				return (int)(word * 64 + place);
+		} else {
+			__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
+					    1ULL << word % 64);
+		}
+	}
+	return -1;
+}
+
+/* Marks a port that was found without asking as taken. */
+static __always_inline void snat_mark(__u32 table, __u32 place)
+{
+	struct snat_ports *ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
+
+	if (!ports || place >= SL_SNAT_PORTS)
+		return;
+	if (!ports->touched)
+		ports->touched = 1;
+	__sync_fetch_and_or(&ports->used[place / 64 & (SL_SNAT_WORDS - 1)], 1ULL << place % 64);
+}
 
 /*
  * Gives p->flow.entry the node's address and a source port that no other flow to the same backend
@@ -15,9 +149,10 @@ enum { SNAT_TRIES = 32 };
  */
 __noinline int snat_claim(struct packet *p)
 {
-	__u32 zero = 0, first, count, port;
+	__u32 zero = 0, first, count, place, table;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	int kept;
+	bool guided = true, marked = false;
+	int kept, taken;
 
 	if (!p || !config)
 		return -1;
@@ -29,23 +164,35 @@ __noinline int snat_claim(struct packet *p)
 	p->flow.entry.flags |= SL_FLOW_SNAT;
 	first = config->snat_port_min;
 	count = config->snat_port_max - first + 1;
-	port = bpf_ntohs(p->flow.key.source_port);
-	if (port < first || port - first >= count)
-		port = first + ((__u64)bpf_get_prandom_u32() * count >> 32);
+	table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
+			   p->flow.entry.new_destination_port, p->flow.key.protocol);
+	place = bpf_ntohs(p->flow.key.source_port) - first;
+	if (p->flags & PACKET_TRACED) {
+		if (place >= count)
+			place = (__u64)bpf_get_prandom_u32() * count >> 32;
+		p->flow.entry.new_source_port = bpf_htons(first + place);
+		return 0;
+	}
 	for (int i = 0; i < SNAT_TRIES; i++) {
-		p->flow.entry.new_source_port = bpf_htons(port);
-		if (p->flags & PACKET_TRACED)
-			return 0;
+		if (i || place >= count) {
+			taken = guided && i < SNAT_GUIDED_TRIES ? snat_take(table, count) : -1;
+			marked = taken >= 0;
+			guided = marked;
+			place = marked ? (__u32)taken : (__u64)bpf_get_prandom_u32() * count >> 32;
+		}
+		p->flow.entry.new_source_port = bpf_htons(first + place);
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
 		kept = opening_put(p, 1);
 		if (kept > 0)
 			return kept;
 		if (!kept) {
-			if (!conntrack_taken(p))
+			if (!conntrack_taken(p)) {
+				if (!marked)
+					snat_mark(table, place);
 				return opening_put(p, 0);
+			}
 			opening_clear(p);
 		}
-		port = first + ((__u64)bpf_get_prandom_u32() * count >> 32);
 	}
 	return -1;
 }

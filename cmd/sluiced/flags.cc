@@ -38,7 +38,7 @@ struct FlagTexts {
   std::string attach = "auto";
   std::string xdp = "off";
   std::string health_keeper = "start";
-  std::string snat_ports = "20000-29999";
+  std::string snat_ports = "5000-29999";
   std::string tcp_established = "2h13m20s";
   std::string tcp_closing = "10s";
   std::string tcp_reset = "120s";

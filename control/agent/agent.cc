@@ -34,7 +34,6 @@ namespace {
 
 constexpr char kHealthzFlag[] = "--healthz-bind-address";
 constexpr char kMetricsFlag[] = "--metrics-bind-address";
-constexpr absl::Duration kSweepInterval = absl::Seconds(5);
 constexpr absl::Duration kCheckInterval = absl::Seconds(10);  // listeners, the metrics' port
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
 constexpr absl::Duration kShadowDelay = absl::Milliseconds(100);
@@ -166,6 +165,8 @@ absl::Status Agent::CreateParts() {
       ConntrackSweep::Tables{maps.flows(), maps.backends(), maps.service_names()}, clock_,
       options_.timeouts);
   load_count_ = std::make_unique<LoadCount>(maps.loads(), maps.opening(), clock_);
+  snat_ports_ = std::make_unique<SnatPorts>(maps.snat_ports(), maps.opening(), clock_,
+                                            options_.snat_ports.min, options_.snat_ports.Count());
   return absl::OkStatus();
 }
 
@@ -189,7 +190,7 @@ absl::Status Agent::Start() {
         .action = "StartKubeProxy"});
   RETURN_IF_ERROR(source_->Start(*observer_));
   check_timer_ = loop_.RunAfter(kCheckInterval, [this] { OnCheckTimer(); });
-  sweep_timer_ = loop_.RunAfter(kSweepInterval, [this] { SweepStep(); });
+  StartSweeps();
   return Serve();
 }
 
@@ -469,28 +470,6 @@ void Agent::OnCheckTimer() {
   // Another proxy's, whose place this one takes. What would end a start is said, and goes on here.
   TryMetrics().IgnoreError();
   check_timer_ = loop_.RunAfter(kCheckInterval, [this] { OnCheckTimer(); });
-}
-
-void Agent::SweepStep() {
-  const std::uint64_t begin_ns = clock_.MonotonicNs();
-  if (!sweep_running_) load_count_->Begin(reconciler_->CountedBackends());
-  absl::StatusOr<bool> ended = sweep_->Step();
-  if (ended.ok() && *ended) {
-    const absl::Status counted = load_count_->Finish(sweep_->counts().connections);
-    if (!counted.ok()) ended = Annotate(counted, "count of connections");
-  }
-  sweep_running_ = ended.ok() && !*ended;
-  sweep_time_ += absl::Nanoseconds(static_cast<std::int64_t>(clock_.MonotonicNs() - begin_ns));
-  if (!sweep_running_) {
-    if (ended.ok()) proxy_metrics_.sweep.Observe(absl::ToDoubleSeconds(sweep_time_));
-    sweep_time_ = absl::ZeroDuration();
-  }
-  if (!ended.ok() && sweep_status_.ok()) {
-    notice_(Severity::kError, absl::StrCat("sweep of flows: ", ended.status().message()));
-  }
-  sweep_status_ = ended.status();
-  sweep_timer_ = loop_.RunAfter(sweep_running_ ? absl::ZeroDuration() : kSweepInterval,
-                                [this] { SweepStep(); });
 }
 
 }  // namespace sluice

@@ -34,6 +34,7 @@
 #include "control/datapath/listeners.h"
 #include "control/gc/conntrack_sweep.h"
 #include "control/gc/load_count.h"
+#include "control/gc/snat_ports.h"
 #include "control/health/health_server.h"
 #include "control/kubernetes/api_client.h"
 #include "control/kubernetes/http_client.h"
@@ -94,7 +95,10 @@ class Agent final : public AgentView {
   void CheckListeners();
   void FindShadowedPorts();
   void OnCheckTimer();
+  void StartSweeps();
   void SweepStep();
+  absl::Status OnSwept();
+  void TellOfSnatPorts();
   void TrackWaiting();
   ProxyHealth Health() const;
   std::vector<std::string> Degraded() const;
@@ -124,6 +128,8 @@ class Agent final : public AgentView {
   std::unique_ptr<EventSink> events_;         // null: nobody to tell
   std::unique_ptr<ConntrackSweep> sweep_;
   std::unique_ptr<LoadCount> load_count_;
+  std::unique_ptr<SnatPorts> snat_ports_;
+  std::map<SnatPath, std::uint32_t> snat_told_;  // of which somebody was told that they are few
   bool sweep_running_ = false;
   absl::Status sweep_status_;
   std::unique_ptr<SocketSweep> socket_sweep_;

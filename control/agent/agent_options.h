@@ -43,7 +43,7 @@ struct AgentOptions {
   bool force_node_ports = false;
   std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
   XdpMode xdp = XdpMode::kOff;
-  PortRange snat_ports = {20000, 29999};
+  PortRange snat_ports = {5000, 29999};
   MapSizes sizes;
   SweepTimeouts timeouts;
   std::string healthz_address = "0.0.0.0:10256";    // empty: not served

@@ -33,6 +33,9 @@ std::vector<std::string> Agent::Degraded() const {
   for (std::string& reason : reconciler_->degraded()) degraded.push_back(std::move(reason));
   for (const auto& [flag, problem] : serve_problems_) degraded.push_back(problem);
   for (const auto& [service, problem] : health_port_problems_) degraded.push_back(problem);
+  for (const auto& [path, used] : snat_ports_->nearly_full()) {
+    degraded.push_back(NearlyFullText(path, used, snat_ports_->count()));
+  }
   for (const StreamStatus& stream : source_->Status().streams) {
     if (stream.failing_since == absl::InfiniteFuture()) continue;
     degraded.push_back(absl::StrCat(
@@ -86,6 +89,7 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.counters = reconciler_->counters();
   if (parts.metrics) {
     snapshot.metrics = proxy_metrics_;
+    snapshot.snat_uses = snat_ports_->use();
     snapshot.no_local = CountNoLocalEndpoints(reconciler_->services());
   }
   snapshot.problems = reconciler_->problems();
@@ -102,6 +106,7 @@ Snapshot Agent::BuildSnapshot(SnapshotParts parts) const {
   snapshot.flows = sweep_->counts();
   snapshot.flows_deleted = sweep_->deleted_total();
   snapshot.flows_deleted_v4 = sweep_->deleted_v4();
+  snapshot.snat_ports = snat_ports_->count();
   if (parts.services) {
     for (const auto& [name, service] : reconciler_->services()) {
       snapshot.services.push_back(TakeService(service));

@@ -62,9 +62,7 @@ Labels LabelsOf(const abi::service_name& name) {
 }
 
 std::string EndText(const abi::addr& addr, __be16 port) {
-  const IpAddress address = IpAddress::FromAbi(addr);
-  return address.is_v4() ? absl::StrCat(address.ToString(), ":", ntohs(port))
-                         : absl::StrCat("[", address.ToString(), "]:", ntohs(port));
+  return IpAddress::FromAbi(addr).WithPort(ntohs(port));
 }
 
 absl::Status AddServices(const MapSet& maps, const ServiceNames& names, MetricsWriter& writer) {
@@ -128,6 +126,25 @@ absl::Status AddMaps(const Snapshot& snapshot, const MapSet& maps, MetricsWriter
   writer.Single("sluice_conntrack_rows_swept_total", "counter", "Rows of flows that were over.",
                 snapshot.flows_deleted);
   return absl::OkStatus();
+}
+
+// The destinations with most ports taken, so many that one that runs out is among them.
+void AddSnatPorts(const Snapshot& snapshot, MetricsWriter& writer) {
+  constexpr std::size_t kMost = 100;
+  writer.Single("sluice_snat_ports", "gauge",
+                "Source ports that an address has towards each destination.", snapshot.snat_ports);
+  writer.Single("sluice_snat_destinations", "gauge",
+                "Destinations towards which ports were taken at the last sweep.",
+                snapshot.snat_uses.size());
+  writer.Begin("sluice_snat_ports_used", "gauge",
+               "Of those, taken at the last sweep: the 100 destinations with most.");
+  for (std::size_t i = 0; i < std::min(kMost, snapshot.snat_uses.size()); ++i) {
+    const auto& [path, used] = snapshot.snat_uses[i];
+    writer.Sample({{"address", IpAddress::FromAbi(path.source).ToString()},
+                   {"destination", EndText(path.destination, path.destination_port)},
+                   {"protocol", ProtocolName(path.protocol)}},
+                  std::uint64_t{used});
+  }
 }
 
 // The backends with the lowest ids, which stay the same while they exist; a limit by use would
@@ -261,6 +278,7 @@ absl::StatusOr<std::string> MetricsText(const Snapshot& snapshot, const MapSet& 
   RETURN_IF_ERROR(AddDrops(maps, names, writer));
   RETURN_IF_ERROR(AddBackends(snapshot, maps, names, sockets, options.backend_series, writer));
   RETURN_IF_ERROR(AddMaps(snapshot, maps, writer));
+  AddSnatPorts(snapshot, writer);
   return writer.text();
 }
 

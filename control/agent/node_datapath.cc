@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/agent/node_datapath.h"
 
+#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,10 +38,7 @@ absl::Status WriteRow(Table<std::uint32_t, V>& table, const V& value) {
 }
 
 std::string EndText(const abi::addr& addr, std::uint16_t port_be) {
-  const IpAddress address = IpAddress::FromAbi(addr);
-  const std::uint16_t port = static_cast<std::uint16_t>((port_be >> 8) | (port_be << 8));
-  return address.is_v4() ? absl::StrCat(address.ToString(), ":", port)
-                         : absl::StrCat("[", address.ToString(), "]:", port);
+  return IpAddress::FromAbi(addr).WithPort(ntohs(port_be));
 }
 
 }  // namespace

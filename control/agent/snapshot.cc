@@ -165,9 +165,7 @@ Json ShadowedJson(const Snapshot& snapshot) {
 }
 
 std::string EndText(const abi::addr& addr, __be16 port) {
-  const IpAddress address = IpAddress::FromAbi(addr);
-  return address.is_v4() ? absl::StrCat(address.ToString(), ":", ntohs(port))
-                         : absl::StrCat("[", address.ToString(), "]:", ntohs(port));
+  return IpAddress::FromAbi(addr).WithPort(ntohs(port));
 }
 
 }  // namespace

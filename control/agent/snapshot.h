@@ -22,6 +22,7 @@
 #include "control/datapath/listeners.h"
 #include "control/desired/desired_state.h"
 #include "control/gc/conntrack_sweep.h"
+#include "control/gc/snat_ports.h"
 #include "control/health/health_server.h"
 #include "control/health/proxy_health.h"
 #include "control/source/source_status.h"
@@ -87,6 +88,8 @@ struct Snapshot {
   SweepCounts flows;
   std::uint64_t flows_deleted = 0;
   std::uint64_t flows_deleted_v4 = 0;
+  std::uint32_t snat_ports = 0;    // that there are, of each address towards each destination
+  std::vector<SnatUse> snat_uses;  // at the last sweep; when metrics are asked for
   SocketSweepCounts sockets;
   ChangeCount service_changes;
   ChangeCount endpoint_changes;

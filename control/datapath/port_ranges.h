@@ -18,6 +18,7 @@ struct PortRange {
   std::uint16_t max = 0;  // inclusive
 
   bool Overlaps(const PortRange& other) const { return min <= other.max && other.min <= max; }
+  std::uint32_t Count() const { return std::uint32_t{max} - min + 1; }
   std::string ToString() const;  // "MIN-MAX"
   friend auto operator<=>(const PortRange&, const PortRange&) = default;
 };

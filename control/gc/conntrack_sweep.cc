@@ -51,6 +51,15 @@ abi::flow PartnerKey(const abi::flow_entry& entry) {
   return key;
 }
 
+SnatPath SnatPathOf(const abi::flow& key, const abi::flow_entry& entry) {
+  SnatPath path{};
+  path.source = entry.new_source;
+  path.destination = entry.new_destination;
+  path.destination_port = entry.new_destination_port;
+  path.protocol = key.protocol;
+  return path;
+}
+
 ConntrackSweep::ConntrackSweep(std::unique_ptr<FlowCursor> cursor, Tables tables,
                                const Clock& clock, const SweepTimeouts& timeouts)
     : cursor_(std::move(cursor)), tables_(tables), clock_(clock), timeouts_(timeouts) {}
@@ -138,6 +147,10 @@ absl::Status ConntrackSweep::Judge(const FlowRow& row, std::set<abi::flow>& judg
   const bool ending = state == FlowState::kTcpClosing || state == FlowState::kTcpReset;
   if ((flags & abi::SL_FLOW_FORWARD) != 0 && !ending) {
     ++running_.connections[{entry.backend_id, entry.backend_generation}];
+  }
+  constexpr std::uint8_t kSnatForward = abi::SL_FLOW_FORWARD | abi::SL_FLOW_SNAT;
+  if ((flags & kSnatForward) == kSnatForward && state != FlowState::kTcpClosing) {
+    running_.snat_ports[SnatPathOf(key, entry)].push_back(ntohs(entry.new_source_port));
   }
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,12 +49,21 @@ abi::flow PartnerKey(const abi::flow_entry& entry);
 // {id, generation}: a flow may outlive its backend, whose id is then another's.
 using BackendKey = std::pair<std::uint32_t, std::uint32_t>;
 
+// A source address and where it has ports towards: a flow without a source port.
+using SnatPath = abi::flow;
+// The path of a forward row with SL_FLOW_SNAT.
+SnatPath SnatPathOf(const abi::flow& key, const abi::flow_entry& entry);
+// The ports that are taken, host order; one may be there twice.
+using SnatPathPorts = std::map<SnatPath, std::vector<std::uint16_t>>;
+
 // What one sweep found.
 struct SweepCounts {
   std::array<std::uint64_t, kFlowStates> rows{};  // left in the table, by state
   std::uint64_t deleted = 0;
   // Flows by backend: one each, whatever rows it has; closing and reset ones are not counted.
   std::map<BackendKey, std::uint64_t> connections;
+  // Source ports of flows whose both ends are rewritten. A closed flow gives its port to who asks.
+  SnatPathPorts snat_ports;
 };
 
 // Thread: loop only.

@@ -103,6 +103,10 @@ std::string IpAddress::ToString() const {
   return text;
 }
 
+std::string IpAddress::WithPort(std::uint16_t port) const {
+  return is_v4() ? absl::StrCat(ToString(), ":", port) : absl::StrCat("[", ToString(), "]:", port);
+}
+
 absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
   const absl::string_view padded = absl::StripAsciiWhitespace(ToAbsl(text));
   const std::string_view trimmed(padded.data(), padded.size());

@@ -29,6 +29,8 @@ class IpAddress {
   bool is_link_local() const;   // 169.254.0.0/16 or fe80::/10
   abi::addr ToAbi() const;
   std::string ToString() const;
+  // "192.0.2.1:80", "[2001:db8::1]:80". `port` is in host order.
+  std::string WithPort(std::uint16_t port) const;
   // Network order, v4-mapped.
   const std::array<std::uint8_t, 16>& bytes() const { return bytes_; }
 

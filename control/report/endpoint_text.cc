@@ -27,8 +27,7 @@ absl::StatusOr<std::uint16_t> ParsePort(const std::string& text) {
 }  // namespace
 
 std::string FormatEndpoint(const IpAddress& address, std::uint16_t port) {
-  return address.is_v4() ? absl::StrCat(address.ToString(), ":", port)
-                         : absl::StrCat("[", address.ToString(), "]:", port);
+  return address.WithPort(port);
 }
 
 absl::StatusOr<EndpointText> ParseEndpoint(std::string_view text) {

@@ -11,4 +11,4 @@ set -eu
 # reserved stays. The same ranges as --snat-ports has by default.
 reserved=/proc/sys/net/ipv4/ip_local_reserved_ports
 present=$(cat "$reserved")
-echo "${present:+$present,}${SNAT_PORTS:-20000-29999},30000-32767" >"$reserved"
+echo "${present:+$present,}${SNAT_PORTS:-5000-29999},30000-32767" >"$reserved"

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 
 #include "control/base/status_macros.h"
+#include "maps/names.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
@@ -53,16 +54,19 @@ absl::Status BuildNetwork(NetNs& net) {
   return net.Ip(lines);
 }
 
-absl::StatusOr<Node> MakeNode() {
+absl::StatusOr<Node> MakeNode(std::uint32_t flow_rows) {
   Node node;
   ASSIGN_OR_RETURN(node.net, NetNs::Create());
   RETURN_IF_ERROR(BuildNetwork(*node.net));
-  ASSIGN_OR_RETURN(node.runner, ProgRunner::Create());
+  MapSizes sizes = SmallMaps();
+  sizes[names::kFlows] = flow_rows;
+  ASSIGN_OR_RETURN(node.runner, ProgRunner::Create(sizes));
   return node;
 }
 
-absl::StatusOr<Node>& SharedNode() {
-  static absl::StatusOr<Node> node = MakeNode();
+// Made at the first call, with so many rows of sl_flows.
+absl::StatusOr<Node>& SharedNode(std::uint32_t flow_rows = 1024) {
+  static absl::StatusOr<Node> node = MakeNode(flow_rows);
   return node;
 }
 
@@ -235,7 +239,7 @@ Packet Hop(Packet packet) {
   return packet;
 }
 
-void DatapathTest::SetUpTestSuite() { ASSERT_THAT(SharedNode(), IsOk()); }
+void DatapathTest::SetUpTestSuite() { ASSERT_THAT(SharedNode(flow_rows_), IsOk()); }
 
 void DatapathTest::SetUp() {
   DeleteAll(tables().services);
@@ -249,6 +253,7 @@ void DatapathTest::SetUp() {
   ZeroAll(tables().backends);
   ZeroAll(tables().backend_stats);
   ZeroAll(tables().loads);
+  ZeroAll(tables().snat_ports);
   ZeroAll(tables().opening);
   tables().ClearFilter();
   SetConfig(DefaultConfig());

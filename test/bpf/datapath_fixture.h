@@ -167,6 +167,9 @@ class DatapathTest : public ::testing::Test {
   void SetConfig(const abi::node_config& config);
   static abi::node_config DefaultConfig();
 
+  // Of sl_flows, in this process; to be set before the first test suite.
+  static inline std::uint32_t flow_rows_ = 1024;
+
  private:
   std::unique_ptr<DatapathWriter> writer_;
 };

@@ -168,7 +168,7 @@ for _ in 1 2; do
     [ "$(wc -l </proc/self/mounts)" = "$mounts" ]'
 done
 expect_equal 'reserved ports' \
-  "$(cluster_in node-a sysctl -n net.ipv4.ip_local_reserved_ports)" 20000-32767
+  "$(cluster_in node-a sysctl -n net.ipv4.ip_local_reserved_ports)" 5000-32767
 
 step "sluiced with $capabilities serves"
 in_container sluiced-node-a sluiced "${flags[@]}"

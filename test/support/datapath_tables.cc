@@ -56,6 +56,7 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
   ASSIGN_OR_RETURN(auto drops, (OpenTable<abi::drop_key, abi::drop_count>(object, names::kDrops)));
   ASSIGN_OR_RETURN(auto config, (OpenTable<U32, abi::node_config>(object, names::kConfig)));
   ASSIGN_OR_RETURN(auto loads, (OpenTable<U32, abi::backend_load>(object, names::kLoads)));
+  ASSIGN_OR_RETURN(auto snat_ports, (OpenTable<U32, abi::snat_ports>(object, names::kSnatPorts)));
   const bpf_map* filter_map = bpf_object__find_map_by_name(&object, names::kFilter);
   if (filter_map == nullptr) return absl::NotFoundError("no map sl_filter");
   ASSIGN_OR_RETURN(Mapping filter, Mapping::Map(bpf_map__fd(filter_map),
@@ -65,7 +66,7 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
                         std::move(slots),     std::move(backends),      std::move(backend_stats),
                         std::move(affinity),  std::move(flows),         std::move(opening),
                         std::move(fragments), std::move(drops),         std::move(config),
-                        std::move(filter),    std::move(loads)};
+                        std::move(filter),    std::move(loads),         std::move(snat_ports)};
 }
 
 void DatapathTables::ClearFilter() const {

@@ -22,6 +22,7 @@
 #include "maps/mapping.h"
 #include "maps/reason.h"
 #include "maps/service.h"
+#include "maps/snat.h"
 
 namespace sluice::testing {
 
@@ -43,6 +44,7 @@ struct DatapathTables {
   BpfTable<std::uint32_t, abi::node_config> config;
   Mapping filter_memory;
   BpfTable<std::uint32_t, abi::backend_load> loads;
+  BpfTable<std::uint32_t, abi::snat_ports> snat_ports;
 
   // Valid as long as this is, also when it is moved.
   FilterArray filter() const {

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// As many flows from outside as the default range of SNAT ports holds, towards one backend.
+#include "maps/snat.h"
+
+#include <arpa/inet.h>
+
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "maps/row_compare.h"
+#include "test/bpf/service_fixture.h"
+#include "test/support/status_matchers.h"
+
+namespace sluice::testing {
+namespace {
+
+constexpr std::uint16_t kFirst = 5000;  // as --snat-ports is by default
+constexpr std::uint16_t kLast = 29999;
+constexpr std::uint32_t kPorts = kLast - kFirst + 1;
+constexpr std::uint16_t kFirstClient = 32768;
+
+class SnatTest : public ServiceTest {
+ protected:
+  static void SetUpTestSuite() {
+    flow_rows_ = 65536;
+    ServiceTest::SetUpTestSuite();
+  }
+  void SetUp() override {
+    ServiceTest::SetUp();
+    UsePorts(kFirst, kLast);
+    SetService(NodePort({Backend(addresses().remote, false)}));
+  }
+  void UsePorts(std::uint16_t first, std::uint16_t last) {
+    abi::node_config config = DefaultConfig();
+    config.snat_port_min = first;
+    config.snat_port_max = last;
+    SetConfig(config);
+  }
+  End client(std::uint32_t number) const {
+    return {addresses().outside, static_cast<std::uint16_t>(kFirstClient + number)};
+  }
+  // The port that the client's packet leaves with; 0: it does not.
+  std::uint16_t Ask(const End& client, const End& at, const Shape& shape = Syn()) {
+    const RunResult result = Run(kFromNet, Question(client, at, shape));
+    if (result.verdict != kRedirect) return 0;
+    const absl::StatusOr<Packet> parsed = Parse(result.frame);
+    return parsed.ok() ? PortsOf(*parsed).source : 0;
+  }
+  // Brings a flow to sl_flows; its port, or 0.
+  std::uint16_t Establish(const End& client) {
+    const std::uint16_t port = Ask(client, node_port());
+    const End backend{addresses().remote, kBackendPort};
+    Run(kFromNet, Question(backend, {addresses().node, port}, SynAck()));
+    return Ask(client, node_port(), {}) == port ? port : 0;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Flavors, SnatTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
+
+TEST_P(SnatTest, EveryPortOfTheRangeIsGivenOnceAndThenNoneAndOthersAreNotHurt) {
+  std::set<std::uint16_t> given;
+  for (std::uint32_t i = 0; i < kPorts; ++i) {
+    const std::uint16_t port = Establish(client(i));
+    ASSERT_GE(port, kFirst) << "of client " << i;
+    ASSERT_LE(port, kLast);
+    ASSERT_TRUE(given.insert(port).second) << "port given twice: " << port;
+  }
+  ASSERT_EQ(FlowCount(), 2 * kPorts);
+  EXPECT_EQ(AllDrops(), 0u);
+
+  EXPECT_EQ(Ask(client(kPorts), node_port()), 0);
+  EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
+  EXPECT_EQ(AllDrops(), 1u);
+
+  ServiceSpec second = NodePort({Backend(addresses().remote2, false)});
+  second.id = kService + 1;
+  second.port = kNodePort + 1;
+  SetService(second);
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    EXPECT_NE(Ask(client(i), {addresses().node, kNodePort + 1}), 0) << "of client " << i;
+  }
+  // Those that are there go on.
+  for (std::uint32_t i = 0; i < kPorts; i += 1000) {
+    EXPECT_TRUE(given.contains(Ask(client(i), node_port(), {})));
+  }
+  EXPECT_EQ(AllDrops(), 1u);
+}
+
+// A range that ends in the middle of a word, and begins a block.
+TEST_P(SnatTest, TheLastPortOfTheRangeIsTheLast) {
+  for (const std::uint32_t count : {1u, 63u, 64u, 65u, 513u}) {
+    SCOPED_TRACE(count);
+    SetUp();
+    UsePorts(kFirst, static_cast<std::uint16_t>(kFirst + count - 1));
+    std::set<std::uint16_t> given;
+    for (std::uint32_t i = 0; i < count; ++i) given.insert(Establish(client(i)));
+    EXPECT_EQ(given.size(), count);
+    EXPECT_EQ(*given.begin(), kFirst);
+    EXPECT_EQ(*given.rbegin(), kFirst + count - 1);
+    EXPECT_EQ(Ask(client(count), node_port()), 0);
+  }
+}
+
+// Bits of flows that are over, which the agent has not cleared yet, keep nobody out.
+TEST_P(SnatTest, ATableThatIsOutOfDateIsNoLaw) {
+  auto rows = tables().snat_ports.Dump();
+  ASSERT_THAT(rows, IsOk());
+  rows->clear();
+  abi::snat_ports full{};
+  full.touched = 1;
+  for (auto& word : full.used) word = ~std::uint64_t{0};
+  for (auto& word : full.full) word = ~std::uint64_t{0};
+  for (std::uint32_t table = 0; table < abi::SL_SNAT_TABLES; ++table) {
+    rows->emplace_back(table, full);
+  }
+  ASSERT_THAT(tables().snat_ports.Update(*rows).status, IsOk());
+  for (std::uint32_t i = 0; i < 100; ++i) EXPECT_NE(Establish(client(i)), 0);
+  EXPECT_EQ(AllDrops(), 0u);
+}
+
+// Nor is a port free because a table says so: as after an agent that had no such tables.
+TEST_P(SnatTest, AnEmptyTableGivesNoPortTwice) {
+  UsePorts(kFirst, kFirst + 15);
+  std::set<std::uint16_t> given;
+  for (std::uint32_t i = 0; i < 12; ++i) {
+    auto rows = tables().snat_ports.Dump();
+    ASSERT_THAT(rows, IsOk());
+    for (auto& [table, row] : *rows) row = {};
+    ASSERT_THAT(tables().snat_ports.Update(*rows).status, IsOk());
+    given.insert(Establish(client(i)));
+  }
+  EXPECT_EQ(given.size(), 12u);
+  EXPECT_FALSE(given.contains(0));
+}
+
+// What the agent looks for: one bit in the table of the path, whoever chose the port.
+TEST_P(SnatTest, APortIsNotedInTheTableOfItsPath) {
+  for (const std::uint16_t from : {kFirstClient, kFirst}) {  // another port, and one that is kept
+    SetUp();
+    const std::uint16_t port = Ask({addresses().outside, from}, node_port());
+    const auto rows = tables().snat_ports.Dump();
+    ASSERT_THAT(rows, IsOk());
+    ASSERT_EQ(rows->size(), 1u);
+    const abi::addr source = MapAddress(addresses().node), backend = MapAddress(addresses().remote);
+    EXPECT_EQ(rows->front().first,
+              abi::snat_table(&source, &backend, htons(kBackendPort), flavor().protocol));
+    abi::snat_ports expected{};
+    expected.touched = 1;
+    expected.used[(port - kFirst) / 64] = std::uint64_t{1} << (port - kFirst) % 64;
+    EXPECT_TRUE(rows->front().second == expected);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::testing
