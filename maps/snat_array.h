@@ -26,7 +26,7 @@ class SnatArray {
     return std::atomic_ref(rows_[table].touched).load(std::memory_order_relaxed) != 0;
   }
 
-  // Clears the bits that are not in `taken`. A bit that a program sets meanwhile may go too: it
+  // Makes the bits those in `taken`. A bit that a program sets meanwhile may go too: it
   // asks about the port again when it comes by. Cost: reads the table, 4 KiB.
   void Keep(std::uint32_t table, const Ports& taken) {
     abi::snat_ports& row = rows_[table];
@@ -34,13 +34,18 @@ class SnatArray {
     std::atomic_ref(row.touched).store(0, std::memory_order_relaxed);
     for (std::uint32_t word = 0; word < abi::SL_SNAT_WORDS; ++word) {
       const std::atomic_ref used(row.used[word]);
-      const std::uint64_t over = used.load(std::memory_order_relaxed) & ~taken[word];
-      if (over != 0) {
-        used.fetch_and(~over, std::memory_order_relaxed);
-        std::atomic_ref(row.full[word / 64])
-            .fetch_and(~(std::uint64_t{1} << word % 64), std::memory_order_relaxed);
+      const std::uint64_t before = used.load(std::memory_order_relaxed);
+      if ((before & ~taken[word]) != 0) used.fetch_and(taken[word], std::memory_order_relaxed);
+      if ((taken[word] & ~before) != 0) used.fetch_or(taken[word], std::memory_order_relaxed);
+      // Also of a word that has lost nothing: the range may have grown, or a program have been
+      // late to say that it was full.
+      const std::uint64_t now = used.load(std::memory_order_relaxed);
+      const std::atomic_ref full(row.full[word / 64]);
+      const std::uint64_t bit = std::uint64_t{1} << word % 64;
+      if (~now != 0 && (full.load(std::memory_order_relaxed) & bit) != 0) {
+        full.fetch_and(~bit, std::memory_order_relaxed);
       }
-      left |= used.load(std::memory_order_relaxed);
+      left |= now;
     }
     if (left != 0) std::atomic_ref(row.touched).store(1, std::memory_order_relaxed);
   }

@@ -2,6 +2,7 @@
 /* Source ports of flows whose both ends are rewritten. */
 #pragma once
 
+#include "core/filter.h"
 #include "core/opening.h"
 
 /*
@@ -129,6 +130,21 @@ __noinline int snat_take(__u32 table, __u32 count)
 	return -1;
 }
 
+/*
+ * Is the port of @p->flow.entry.new_source a service's, so that answers to it would be taken for
+ * requests? One bit for most; a lookup where that says maybe.
+ */
+static __noinline bool snat_is_frontend(const struct packet *p)
+{
+	struct service_key key = { .address = p->flow.entry.new_source };
+
+	if (!filter_has(&p->flow.entry.new_source, p->flow.entry.new_source_port,
+			p->flow.key.protocol))
+		return false;
+	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.entry.new_source_port;
+	return bpf_map_lookup_elem(&sl_services, &key);
+}
+
 /* Marks a port that was found without asking as taken. */
 static __always_inline void snat_mark(__u32 table, __u32 place)
 {
@@ -181,10 +197,15 @@ __noinline int snat_claim(struct packet *p)
 			place = marked ? (__u32)taken : (__u64)bpf_get_prandom_u32() * count >> 32;
 		}
 		p->flow.entry.new_source_port = bpf_htons(first + place);
+		if (snat_is_frontend(p))
+			continue;
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
 		kept = opening_put(p, 1);
-		if (kept > 0)
+		if (kept > 0) {
+			/* Another CPU's, or what a full bucket has left of this flow. */
+			opening_put(p, 0);
 			return kept;
+		}
 		if (!kept) {
 			if (!conntrack_taken(p)) {
 				if (!marked)

@@ -107,7 +107,11 @@ void NodeDatapath::LoadXdp() {
   } else {
     absl::StatusOr<std::unique_ptr<XdpAttacher>> xdp = XdpAttacher::Create(folder, options_.xdp);
     xdp_status_ = Annotate(xdp.status(), "--xdp");
-    if (xdp.ok()) xdp_ = *std::move(xdp);
+    if (xdp.ok()) {
+      xdp_ = *std::move(xdp);
+    } else {
+      xdp_status_.Update(DetachXdp(folder));  // what an earlier agent left would be nobody's
+    }
   }
   if (!xdp_status_.ok()) notice_(Severity::kWarning, std::string(xdp_status_.message()));
 }

@@ -193,16 +193,14 @@ absl::StatusOr<UniqueFd> XdpAttacher::AttachLink(const Link& link, bool generic)
 }
 
 // What the program is told of the interface.
-absl::Status XdpAttacher::Describe(const Link& link, bool generic) {
+absl::Status XdpAttacher::Describe(const Link& link) {
   const auto ifindex = static_cast<std::uint32_t>(link.ifindex);
   abi::uplink row = {};
   std::copy(link.mac.begin(), link.mac.end(), row.mac);
-  if (const int err = bpf_map_update_elem(uplinks_.get(), &ifindex, &row, BPF_ANY); err != 0) {
-    return ErrnoStatus(err, names::kUplinks);
-  }
-  if (generic) return absl::OkStatus();
-  const int err = bpf_map_update_elem(ports_.get(), &ifindex, &ifindex, BPF_ANY);
-  return err == 0 ? absl::OkStatus() : ErrnoStatus(err, names::kXdpPorts);
+  // Not in sl_xdp_ports: a driver that runs programs need not take frames from others, and a devmap
+  // would drop them without a word. What leaves by another uplink is TC's.
+  const int err = bpf_map_update_elem(uplinks_.get(), &ifindex, &row, BPF_ANY);
+  return err == 0 ? absl::OkStatus() : ErrnoStatus(err, names::kUplinks);
 }
 
 absl::Status XdpAttacher::Attach(const Link& link, XdpInterface& result) {
@@ -218,7 +216,7 @@ absl::Status XdpAttacher::Attach(const Link& link, XdpInterface& result) {
     if (mode_ == XdpMode::kAuto) return absl::OkStatus();
     return Annotate(attached.status(), absl::StrCat("--xdp ", std::string(XdpModeName(mode_))));
   }
-  RETURN_IF_ERROR(Describe(link, generic));
+  RETURN_IF_ERROR(Describe(link));
   entries_[link.ifindex] = {link.name, generic, link.mac, *std::move(attached)};
   result.hook = generic ? "xdp (generic)" : "xdp";
   return absl::OkStatus();
@@ -255,7 +253,7 @@ std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& int
     } else {
       result.hook = entry->second.generic ? "xdp (generic)" : "xdp";
       if (entry->second.mac != link.mac) {
-        status = Describe(link, entry->second.generic);
+        status = Describe(link);
         if (status.ok()) entry->second.mac = link.mac;
       }
     }

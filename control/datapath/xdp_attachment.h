@@ -62,7 +62,7 @@ class XdpAttacher {
   absl::Status Load();
   absl::StatusOr<UniqueFd> AttachLink(const Link& link, bool generic);
   absl::Status Attach(const Link& link, XdpInterface& result);
-  absl::Status Describe(const Link& link, bool generic);
+  absl::Status Describe(const Link& link);
   void Detach(int ifindex, const Entry& entry);
   std::string PinPath(std::string_view interface, bool generic) const;
   void RemoveStalePins();

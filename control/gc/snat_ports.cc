@@ -65,12 +65,15 @@ absl::Status SnatPorts::Finish(const SnatPathPorts& established) {
   for (const auto& [path, ports] : taken) {
     const auto table = tables.find(
         abi::snat_table(&path.source, &path.destination, path.destination_port, path.protocol));
+    std::uint32_t used = 0;
     for (const std::uint16_t port : ports) {
       const std::uint32_t place = std::uint32_t{port} - first_port_;
+      if (place >= count_) continue;  // of a range that an earlier agent had
+      ++used;
       if (table == tables.end() || place >= abi::SL_SNAT_PORTS) continue;
       table->second[place / 64] |= std::uint64_t{1} << place % 64;
     }
-    use_.push_back({path, static_cast<std::uint32_t>(ports.size())});
+    if (used > 0) use_.push_back({path, used});
   }
   for (const auto& [table, ports] : tables) array_.Keep(table, ports);
 

@@ -134,6 +134,19 @@ TEST_P(SnatTest, AnEmptyTableGivesNoPortTwice) {
   EXPECT_FALSE(given.contains(0));
 }
 
+// The node's address may be an external address of another service: answers to its port would be
+// that service's requests.
+TEST_P(SnatTest, APortThatIsAServicesIsNotTaken) {
+  UsePorts(kFirst, kFirst + 1);
+  ServiceSpec other = NodePort({Backend(addresses().remote2, false)});
+  other.id = kService + 1;
+  other.port = kFirst;
+  SetService(other);
+  EXPECT_EQ(Ask({addresses().outside, kFirst}, node_port()), kFirst + 1);
+  EXPECT_EQ(Ask({addresses().outside, kFirstClient}, node_port()), 0);
+  EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
+}
+
 // What the agent looks for: one bit in the table of the path, whoever chose the port.
 TEST_P(SnatTest, APortIsNotedInTheTableOfItsPath) {
   for (const std::uint16_t from : {kFirstClient, kFirst}) {  // another port, and one that is kept

@@ -109,6 +109,20 @@ TEST_F(SnatPortsTest, AWordThatWasFullIsLookedAtAgain) {
   EXPECT_TRUE(Taken(one_, 5126));
 }
 
+TEST_F(SnatPortsTest, AWordThatIsFullOnlyByNameIsLookedAtAgain) {
+  Take(one_, 5000);
+  memory_[TableOf(one_)].full[0] = 1;
+  ASSERT_THAT(ports_.Finish({{one_, {5000, 5007}}}), IsOk());
+  EXPECT_EQ(memory_[TableOf(one_)].full[0], 0u);
+  EXPECT_TRUE(Taken(one_, 5007)) << "a bit that was lost is put back";
+}
+
+TEST_F(SnatPortsTest, PortsOfAnotherRangeAreNotCounted) {
+  Take(one_, 5001);
+  ASSERT_THAT(ports_.Finish({{one_, {4999, 5001, 6000}}}), IsOk());
+  EXPECT_THAT(ports_.use(), ElementsAre(SnatUse{one_, 1}));
+}
+
 TEST_F(SnatPortsTest, FlowsThatAreBeingOpenedKeepTheirPorts) {
   Take(one_, 5003);
   Take(one_, 5004);
