@@ -15,6 +15,7 @@
 #include "maps/filter.h"
 #include "maps/flow.h"
 #include "maps/fragment.h"
+#include "maps/node.h"
 #include "maps/reason.h"
 #include "maps/service.h"
 #include "maps/snat.h"
@@ -117,6 +118,20 @@ struct {
 	__type(value, struct snat_ports);
 	__uint(max_entries, SL_SNAT_TABLES);
 } sl_snat_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct node);
+	__uint(max_entries, SL_NODES);
+} sl_nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct addr);
+	__type(value, __u32);
+	__uint(max_entries, SL_NODE_ADDRESSES);
+} sl_node_ids SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -32,7 +32,7 @@ struct backend {
 	__u8 protocol;
 	__u32 generation;
 	__u32 service_id;
-	__u32 pad;
+	__u32 node; /* index in sl_nodes; 0: not known, or this node */
 };
 SL_ABI_SIZE(backend, 32);
 

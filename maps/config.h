@@ -16,7 +16,15 @@ struct addr_range {
 };
 SL_ABI_SIZE(addr_range, 32);
 
-/* One row, index 0. Read for new flows only. */
+/* How packets are passed on to a backend's node; every node takes both. */
+enum sl_tunnel_kind {
+	SL_TUNNEL_IPIP = 0, /* IP in IP of the same family (RFC 2003, RFC 2473) */
+	/* The same behind a UDP header, for networks that spread traffic by ports: variant 1 of GUE
+	 * (draft-ietf-intarea-gue 4), in which the IP packet is the payload. */
+	SL_TUNNEL_GUE = 1,
+};
+
+/* One row, index 0. Read for new flows only, and for packets that are passed on. */
 struct node_config {
 	struct addr
 		node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
@@ -25,8 +33,13 @@ struct node_config {
 	__u16 snat_port_max;
 	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
 			  */
+	/* The largest TCP segment that still fits where it is passed on to a backend's node
+	 * encapsulated, host order; 0: no limit is set. */
+	__u16 tunnel_mss[SL_FAMILY_COUNT];
+	__u8 tunnel_kind; /* enum sl_tunnel_kind */
+	__u8 pad[3];
 };
-SL_ABI_SIZE(node_config, 104);
+SL_ABI_SIZE(node_config, 112);
 
 /* One row, index 0. */
 struct meta {

@@ -40,6 +40,16 @@ enum sl_flow_flag {
 	SL_FLOW_CLOSED = SL_FLOW_FIN_CLIENT | SL_FLOW_FIN_BACKEND, /* both: closed in good order */
 };
 
+/* Between which nodes a flow's packets are passed on encapsulated (direct server return). */
+enum sl_flow_path {
+	SL_PATH_HERE = 0, /* none */
+	/* To the node of the backend: new_source and new_destination are the nodes' addresses, the
+	 * word of both ports is the index in sl_nodes. Answers do not come by: there is no partner
+	 * row. */
+	SL_PATH_TO_NODE = 1,
+	SL_PATH_FROM_NODE = 2, /* the backend is here, and another node passes packets on to it */
+};
+
 /* Unit of last_seen: 2^30 ns of the monotonic clock (1.07 s): a shift instead of a division. */
 enum { SL_TICK_SHIFT = 30 };
 
@@ -58,7 +68,7 @@ struct flow_entry {
 	__u32 backend_generation;
 	__u32 last_seen; /* ticks, see SL_TICK_SHIFT; written at most once a beat */
 	__u8 flags;	 /* enum sl_flow_flag */
-	__u8 pad;
+	__u8 path;	 /* enum sl_flow_path */
 	/* The datapath's own: jiffies of the last write of last_seen, in units of about a second. A
 	 * packet compares it instead of asking for the time, which costs a call. */
 	__u16 beat;

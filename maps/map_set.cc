@@ -100,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 19> kMaps = {
+  static const std::array<MapShape, 21> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -120,6 +120,8 @@ std::span<const MapShape> ExpectedMaps() {
                                            BPF_F_MMAPABLE),
       Shape<uint32_t, abi::snat_ports>(names::kSnatPorts, BPF_MAP_TYPE_ARRAY, abi::SL_SNAT_TABLES,
                                        BPF_F_MMAPABLE),
+      Shape<uint32_t, abi::node>(names::kNodes, BPF_MAP_TYPE_ARRAY, abi::SL_NODES),
+      Shape<abi::addr, uint32_t>(names::kNodeIds, BPF_MAP_TYPE_HASH, abi::SL_NODE_ADDRESSES),
       Shape<abi::fragment_key, abi::fragment>(names::kFragments, BPF_MAP_TYPE_LRU_HASH, 8192),
       Shape<abi::drop_key, abi::drop_count>(names::kDrops, BPF_MAP_TYPE_PERCPU_HASH, 65536),
       MapShape{names::kEvents, BPF_MAP_TYPE_RINGBUF, 0, 0, 262144, 0},
@@ -154,6 +156,8 @@ struct MapSet::Maps {
   std::optional<BpfTable<abi::affinity_key, abi::affinity>> affinity;
   std::optional<BpfTable<abi::flow, abi::flow_entry>> flows;
   std::optional<BpfTable<std::uint32_t, abi::opening_bucket>> opening;
+  std::optional<BpfTable<std::uint32_t, abi::node>> nodes;
+  std::optional<BpfTable<abi::addr, std::uint32_t>> node_ids;
   std::optional<BpfTable<abi::fragment_key, abi::fragment>> fragments;
   std::optional<BpfTable<abi::drop_key, abi::drop_count>> drops;
   std::optional<BpfTable<std::uint32_t, abi::node_config>> config;
@@ -243,6 +247,8 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
   RETURN_IF_ERROR(Open(folder, names::kOpening, maps->opening));
   RETURN_IF_ERROR(maps->OpenSnatPorts(folder));
+  RETURN_IF_ERROR(Open(folder, names::kNodes, maps->nodes));
+  RETURN_IF_ERROR(Open(folder, names::kNodeIds, maps->node_ids));
   RETURN_IF_ERROR(Open(folder, names::kFragments, maps->fragments));
   RETURN_IF_ERROR(Open(folder, names::kDrops, maps->drops));
   ASSIGN_OR_RETURN(maps->events, OpenChecked(folder, names::kEvents));
@@ -271,6 +277,8 @@ Table<abi::connection_stats_key, abi::connection_stats>& MapSet::connection_stat
 Table<abi::affinity_key, abi::affinity>& MapSet::affinity() const { return *maps_->affinity; }
 Table<abi::flow, abi::flow_entry>& MapSet::flows() const { return *maps_->flows; }
 Table<std::uint32_t, abi::opening_bucket>& MapSet::opening() const { return *maps_->opening; }
+Table<std::uint32_t, abi::node>& MapSet::nodes() const { return *maps_->nodes; }
+Table<abi::addr, std::uint32_t>& MapSet::node_ids() const { return *maps_->node_ids; }
 Table<abi::fragment_key, abi::fragment>& MapSet::fragments() const { return *maps_->fragments; }
 Table<abi::drop_key, abi::drop_count>& MapSet::drops() const { return *maps_->drops; }
 Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->config; }
@@ -319,6 +327,10 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
     snat_tables += maps_->snat_ports->Touched(table);
   }
   add(*maps_->snat_map, snat_tables);
+  ASSIGN_OR_RETURN(const std::uint64_t nodes, CountRows(maps_->nodes->map()));
+  add(maps_->nodes->map(), nodes);
+  ASSIGN_OR_RETURN(const std::uint64_t node_ids, CountRows(maps_->node_ids->map()));
+  add(maps_->node_ids->map(), node_ids);
   ASSIGN_OR_RETURN(const std::uint64_t fragments, CountRows(maps_->fragments->map()));
   add(maps_->fragments->map(), fragments);
   ASSIGN_OR_RETURN(const std::uint64_t drops, CountRows(maps_->drops->map()));

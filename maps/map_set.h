@@ -21,6 +21,7 @@
 #include "maps/fragment.h"
 #include "maps/load_array.h"
 #include "maps/names.h"
+#include "maps/node.h"
 #include "maps/reason.h"
 #include "maps/service.h"
 #include "maps/slot_array.h"
@@ -65,6 +66,8 @@ class MapSet {
   Table<abi::affinity_key, abi::affinity>& affinity() const;
   Table<abi::flow, abi::flow_entry>& flows() const;
   Table<std::uint32_t, abi::opening_bucket>& opening() const;
+  Table<std::uint32_t, abi::node>& nodes() const;
+  Table<abi::addr, std::uint32_t>& node_ids() const;
   Table<abi::fragment_key, abi::fragment>& fragments() const;
   Table<abi::drop_key, abi::drop_count>& drops() const;
   Table<std::uint32_t, abi::node_config>& config() const;

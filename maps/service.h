@@ -30,7 +30,13 @@ enum sl_frontend_kind {
 	SL_FRONTEND_ADDRESS = 5,
 	/* The same of an address that only a load balancer has: reachable from the network. */
 	SL_FRONTEND_EXTERNAL_ADDRESS = 6,
+	/* A frontend as it is asked about for packets that another node has passed on
+	 * (maps/node.h): with this node's endpoints alone. Its key's protocol has
+	 * SL_PROTOCOL_TUNNELLED added. */
+	SL_FRONTEND_TUNNELLED = 7,
 };
+
+enum { SL_PROTOCOL_TUNNELLED = 1 << 9 };
 
 /* Is it the row of an address, without port and protocol? */
 static inline __attribute__((always_inline)) int frontend_is_address(__u32 kind)
@@ -58,6 +64,9 @@ enum sl_service_flag {
 	/* Of an address: an ICMP echo is answered, as some endpoint is usable. */
 	SL_SERVICE_ECHO_INTERNAL = 1 << 8,
 	SL_SERVICE_ECHO_EXTERNAL = 1 << 9,
+	/* From the network to another node's endpoint: the packet is passed on as it is, and the
+	 * endpoint's node answers the client itself (direct server return). */
+	SL_SERVICE_DSR = 1 << 10,
 };
 
 /* How a new flow is given one of the slots. */

@@ -127,7 +127,7 @@ absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
                          .protocol = IPPROTO_TCP,
                          .generation = 1,
                          .service_id = i / kBackendsPerService + 1,
-                         .pad = 0}});
+                         .node = 0}});
     tables.filter().Add(backends.back().second);
     slots.push_back({i, {i + 1}});
   }

@@ -91,7 +91,7 @@ absl::Status DatapathWriter::SetBackend(std::uint32_t id, const BackendSpec& spe
                          .protocol = spec.protocol,
                          .generation = spec.generation,
                          .service_id = 0,
-                         .pad = 0};
+                         .node = 0};
   tables_.filter().Add(row);
   return Put(tables_.backends, id, row);
 }

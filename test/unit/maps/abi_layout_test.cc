@@ -12,6 +12,7 @@
 #include "maps/flow.h"
 #include "maps/fragment.h"
 #include "maps/names.h"
+#include "maps/node.h"
 #include "maps/reason.h"
 #include "maps/service.h"
 
@@ -41,6 +42,7 @@ SL_ABI_OFFSET(backend, port, 16);
 SL_ABI_OFFSET(backend, flags, 18);
 SL_ABI_OFFSET(backend, protocol, 19);
 SL_ABI_OFFSET(backend, generation, 20);
+SL_ABI_OFFSET(backend, node, 28);
 SL_ABI_OFFSET(backend_stats, failed, 8);
 SL_ABI_OFFSET(affinity_key, client, 8);
 SL_ABI_OFFSET(affinity, backend_generation, 4);
@@ -52,6 +54,7 @@ SL_ABI_OFFSET(flow_entry, service_id, 36);
 SL_ABI_OFFSET(flow_entry, backend_generation, 44);
 SL_ABI_OFFSET(flow_entry, last_seen, 48);
 SL_ABI_OFFSET(flow_entry, flags, 52);
+SL_ABI_OFFSET(flow_entry, path, 53);
 SL_ABI_OFFSET(opening_flow, entry, 40);
 SL_ABI_OFFSET(opening_bucket, tag, 8);
 SL_ABI_OFFSET(opening_bucket, last_seen, 24);
@@ -61,6 +64,9 @@ SL_ABI_OFFSET(drop_event, flow, 8);
 SL_ABI_OFFSET(drop_event, reason, 48);
 SL_ABI_OFFSET(node_config, service_range, 32);
 SL_ABI_OFFSET(node_config, snat_port_min, 96);
+SL_ABI_OFFSET(node_config, tunnel_mss, 104);
+SL_ABI_OFFSET(node_config, tunnel_kind, 108);
+SL_ABI_OFFSET(node, flags, 32);
 SL_ABI_OFFSET(meta, generation, 8);
 SL_ABI_OFFSET(connection, started_ns, 48);
 SL_ABI_OFFSET(connection, bytes_in, 56);
@@ -86,6 +92,7 @@ static_assert(FitsKernel(names::kServices) && FitsKernel(names::kServiceStats) &
               FitsKernel(names::kBackendStats) && FitsKernel(names::kConnectionStats) &&
               FitsKernel(names::kAffinity) && FitsKernel(names::kFlows) &&
               FitsKernel(names::kOpening) && FitsKernel(names::kFragments) &&
+              FitsKernel(names::kNodes) && FitsKernel(names::kNodeIds) &&
               FitsKernel(names::kDrops) && FitsKernel(names::kEvents) &&
               FitsKernel(names::kConfig) && FitsKernel(names::kMeta));
 

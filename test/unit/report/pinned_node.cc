@@ -53,7 +53,7 @@ abi::backend Backend(const char* address, int flags) {
           .protocol = IPPROTO_TCP,
           .generation = 1,
           .service_id = 1,
-          .pad = 0};
+          .node = 0};
 }
 
 }  // namespace
