@@ -53,14 +53,21 @@ static __always_inline bool conntrack_same_target(const struct flow_entry *a,
 }
 
 /*
- * Writes both rows of p->flow. Return: 0, also if another CPU just has; CONNTRACK_TAKEN: the
- * reply's tuple belongs to another flow; CONNTRACK_FULL. Nothing was written then.
+ * Writes both rows of p->flow, or the one that a flow has whose answers do not come by. Return: 0,
+ * also if another CPU just has; CONNTRACK_TAKEN: the reply's tuple belongs to another flow;
+ * CONNTRACK_FULL. Nothing was written then.
  */
 static __noinline int conntrack_insert(const struct packet *p)
 {
 	struct opening_flow row;
 	struct flow_entry *other;
 
+	if (p->flow.entry.path == SL_PATH_TO_NODE) {
+		row = p->flow;
+		return bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_ANY)
+			       ? CONNTRACK_FULL
+			       : 0;
+	}
 	conntrack_partner_key(&p->flow.key, &p->flow.entry, &row.key);
 	conntrack_partner_entry(&p->flow.key, &p->flow.entry, &row.entry);
 	if (bpf_map_update_elem(&sl_flows, &row.key, &row.entry, BPF_NOEXIST)) {
@@ -104,13 +111,52 @@ static __always_inline struct service *service_find(const struct packet *p)
 	return bpf_map_lookup_elem(&sl_services, &key);
 }
 
+/*
+ * The service of a packet that another node has passed on: the row of this node's endpoints, else,
+ * if there are none, the row that other nodes' packets have. A node's own address, of a NodePort,
+ * stands for this node's. Maps: one to four hash lookups.
+ */
+static __noinline struct service *service_find_tunnelled(const struct packet *p)
+{
+	struct service_key key = { .address = p->flow.key.destination };
+	__u32 protocol = p->flow.key.protocol, zero = 0;
+	struct node_config *config;
+	struct service *service, *any;
+
+	if (bpf_map_lookup_elem(&sl_node_ids, &key.address)) {
+		config = bpf_map_lookup_elem(&sl_config, &zero);
+		if (!config || p->family >= SL_FAMILY_COUNT)
+			return NULL;
+		key.address = config->node_address[p->family];
+	}
+	*(__u64 *)&key.port =
+		(__u64)(protocol | SL_PROTOCOL_TUNNELLED) << 32 | p->flow.key.destination_port;
+	service = bpf_map_lookup_elem(&sl_services, &key);
+	if (service && service->slots[SL_SCOPE_EXTERNAL].count)
+		return service;
+	*(__u64 *)&key.port = (__u64)protocol << 32 | p->flow.key.destination_port;
+	any = bpf_map_lookup_elem(&sl_services, &key);
+	return any ? any : service;
+}
+
 /* Is the frontend that a forward row was made for another service's now, or nobody's? */
 static __noinline int conntrack_lost_frontend(const struct packet *p,
 					      const struct flow_entry *entry)
 {
-	struct service *service = service_find(p);
+	struct service *service =
+		p->flags & PACKET_TUNNELLED ? service_find_tunnelled(p) : service_find(p);
 
 	return !service || service->id != entry->service_id;
+}
+
+/* Is the node still there that the packets of a flow are passed on to? One array read. */
+static __noinline int conntrack_has_node(const struct flow_entry *entry, __u32 family)
+{
+	__u32 index = entry_ports(entry);
+	struct node *node = bpf_map_lookup_elem(&sl_nodes, &index);
+
+	return node && family < SL_FAMILY_COUNT &&
+	       same_address(&node->address[family], &entry->new_destination);
 }
 
 /* Puts the partner of a row back if it is gone. */
@@ -118,6 +164,8 @@ static __noinline int conntrack_heal(const struct flow *key, const struct flow_e
 {
 	struct opening_flow partner;
 
+	if (entry->path == SL_PATH_TO_NODE)
+		return 0;
 	conntrack_partner_key(key, entry, &partner.key);
 	if (bpf_map_lookup_elem(&sl_flows, &partner.key))
 		return 0;
@@ -177,6 +225,10 @@ static __noinline int conntrack_close(struct packet *p, struct flow_entry *entry
 		keep = ~(__u32)SL_FLOW_RESET;
 	if (p->tcp_flags & TCP_FIN)
 		set |= entry->flags & SL_FLOW_FORWARD ? SL_FLOW_FIN_CLIENT : SL_FLOW_FIN_BACKEND;
+	/* The backend's FIN does not come by. Should the row go while it still sends, the backend's
+	 * node knows the flow, and its packets find the way there by their hash. */
+	if (set & SL_FLOW_FIN_CLIENT && entry->path == SL_PATH_TO_NODE)
+		set |= SL_FLOW_FIN_BACKEND;
 	here = conntrack_mark(entry, set, keep);
 	conntrack_partner_key(&p->flow.key, entry, &partner);
 	other = bpf_map_lookup_elem(&sl_flows, &partner);

@@ -88,20 +88,71 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat, 
 /* Where Maglev begins to look for the packet's backend; 0 if nobody asks. */
 static __always_inline __u32 decide_point(const struct packet *p, const struct service *service)
 {
-	if (service->algorithm == SL_ALGORITHM_MAGLEV)
-		return maglev_point(&p->flow.key);
 	if (service->algorithm == SL_ALGORITHM_MAGLEV_SOURCE)
 		return maglev_source_point(&p->flow.key.source);
+	if (service->algorithm == SL_ALGORITHM_MAGLEV || service->flags & SL_SERVICE_DSR)
+		return maglev_point(&p->flow.key);
 	return 0;
+}
+
+/* Is the packet to be passed on as it is, if its backend is another node's? */
+static __always_inline bool decide_may_pass(const struct packet *p, const struct service *service)
+{
+	return service->flags & SL_SERVICE_DSR && !(service->flags & SL_SERVICE_MASQUERADE) &&
+	       packet_scope(p) == SL_SCOPE_EXTERNAL;
+}
+
+/*
+ * Makes p->flow.entry one that passes packets on to the node of index @index. Return: 1; 0: it
+ * takes none, or this node or that has no address of the family.
+ */
+static __noinline int decide_to_node(struct packet *p, __u32 index)
+{
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	struct node *node = bpf_map_lookup_elem(&sl_nodes, &index);
+	__u32 family = p->family;
+
+	if (!config || !node || family >= SL_FAMILY_COUNT || !(node->flags & SL_NODE_TUNNEL) ||
+	    !node->address[family].w[3] || !config->node_address[family].w[3])
+		return 0;
+	p->flow.entry.new_source = config->node_address[family];
+	p->flow.entry.new_destination = node->address[family];
+	entry_set_ports(&p->flow.entry, index);
+	p->flow.entry.path = SL_PATH_TO_NODE;
+	return 1;
+}
+
+/*
+ * A packet in the middle of a flow that this node does not know, of a service whose packets are
+ * passed on: the node that it hashes to may know it, as nodes choose alike and the network may have
+ * sent its packets to another until now. Return: enum sl_verdict.
+ */
+static __noinline int decide_pass(struct packet *p, const struct service *service)
+{
+	__u32 backend_id = 0, reason = 0;
+	struct backend *backend;
+
+	if (!decide_may_pass(p, service) || p->flags & PACKET_SECOND_CHANCE)
+		return decide_reject(p, SL_REASON_NO_FLOW);
+	backend = select_backend(service, &p->flow.key.source, &p->flow.key.source, p->family, true,
+				 decide_point(p, service), 0, &backend_id, &reason);
+	if (!backend || backend->flags & SL_BACKEND_LOCAL || !decide_to_node(p, backend->node))
+		return decide_reject(p, SL_REASON_NO_FLOW);
+	p->flow.entry.backend_id = backend_id;
+	p->flow.entry.backend_generation = backend->generation;
+	p->flow.entry.flags = SL_FLOW_FORWARD;
+	return SL_VERDICT_FORWARD;
 }
 
 /* Chooses a backend, not @avoid if there is another. */
 static __noinline int decide_choose(struct packet *p, const struct service *service, __u32 avoid)
 {
 	bool external = packet_scope(p) == SL_SCOPE_EXTERNAL;
+	bool pass = decide_may_pass(p, service);
 	struct backend *backend;
 	__u32 backend_id = 0, reason = 0;
-	bool snat;
+	bool remote, snat;
 
 	backend = select_backend(service, &p->flow.key.source, &p->flow.key.source, p->family,
 				 external, decide_point(p, service), avoid, &backend_id, &reason);
@@ -127,8 +178,16 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	p->flow.entry.backend_generation = backend->generation;
 	p->flow.entry.last_seen = now_ticks();
 	p->flow.entry.flags = SL_FLOW_FORWARD;
-	snat = external &&
-	       (!(backend->flags & SL_BACKEND_LOCAL) || service->flags & SL_SERVICE_MASQUERADE);
+	remote = !(backend->flags & SL_BACKEND_LOCAL);
+	p->flow.entry.path =
+		!remote && (pass || p->flags & PACKET_TUNNELLED) ? SL_PATH_FROM_NODE : SL_PATH_HERE;
+	if (remote && pass) {
+		if (p->flags & PACKET_SECOND_CHANCE)
+			return decide_reject(p, SL_REASON_NO_BACKEND);
+		if (decide_to_node(p, backend->node))
+			return decide_open(p, false, backend->flags & SL_BACKEND_COUNTED);
+	}
+	snat = external && (remote || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);
 	return decide_open(p, snat, backend->flags & SL_BACKEND_COUNTED);
 }
@@ -201,13 +260,15 @@ __noinline int decide(struct packet *p, const struct service *service)
 		alive = backend_present(backend, p->flow.entry.backend_generation);
 		if (alive && p->flow.key.protocol == IPPROTO_UDP)
 			alive = backend->flags & SL_BACKEND_USABLE;
+		else if (!alive && p->flow.entry.path == SL_PATH_TO_NODE)
+			alive = p->flow.key.protocol != IPPROTO_UDP &&
+				conntrack_has_node(&p->flow.entry, p->family);
 	}
 	if (p->flow.key.protocol != IPPROTO_UDP &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)
-			return conntrack_find(p, SL_FLOW_FORWARD)
-				       ? SL_VERDICT_FORWARD
-				       : decide_reject(p, SL_REASON_NO_FLOW);
+			return conntrack_find(p, SL_FLOW_FORWARD) ? SL_VERDICT_FORWARD
+								  : decide_pass(p, service);
 		if (!alive) {
 			opening_clear(p);
 			return decide_reject(p, SL_REASON_BACKEND_GONE);

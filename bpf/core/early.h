@@ -23,8 +23,12 @@ static __always_inline int early_forward(sl_ctx *ctx, struct packet *p, struct f
 		return CTX_NEXT;
 	conntrack_touch(p, entry);
 	established_count(ctx, &p->flow.entry);
-	if (packet_rewrite(ctx, p, &p->flow.entry) || route_forward_ttl(ctx, p) <= 1)
+	if (p->flow.entry.path == SL_PATH_TO_NODE) {
+		if (route_forward_ttl(ctx, p) <= 1 || tunnel_wrap(ctx, p))
+			return CTX_DROP;
+	} else if (packet_rewrite(ctx, p, &p->flow.entry) || route_forward_ttl(ctx, p) <= 1) {
 		return CTX_DROP;
+	}
 	return ctx_send(ctx, fib.ifindex, fib.smac, fib.dmac);
 }
 
@@ -70,22 +74,50 @@ static __noinline int early_miss(sl_ctx *ctx, struct packet *p)
 	return CTX_NEXT;
 }
 
+/*
+ * What another node has passed on is unwrapped here if its flow is established and its backend on
+ * this node; TC, which does the rest, then sees the client's own packet. Return: an XDP action.
+ */
+static __noinline int early_tunnelled(sl_ctx *ctx, struct packet *p, int class)
+{
+	struct flow_entry *entry;
+
+	if (tunnel_parse(ctx, p, class) != PACKET_FLOW ||
+	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return CTX_NEXT;
+	entry = bpf_map_lookup_elem(&sl_flows, &p->flow.key);
+	if (!entry || (entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)) != SL_FLOW_FORWARD ||
+	    entry->path == SL_PATH_TO_NODE || established_must_renew(p, entry))
+		return CTX_NEXT;
+	/* Half-way there is no going back. */
+	return tunnel_unwrap(ctx, p) ? CTX_DROP : CTX_NEXT;
+}
+
 /* The whole of the hook. Return: an XDP action. */
 static __always_inline int early_ingress(sl_ctx *ctx)
 {
 	struct flow_entry *entry;
 	struct packet p;
+	int class;
 
 	p.hook = SL_HOOK_FROM_NET;
 	p.flags = 0;
+	p.outer = 0;
 	/* A tagged frame is another interface's, whose own hook it will meet. */
-	if (packet_parse(ctx, &p) != PACKET_FLOW || p.l3 != ETH_HLEN ||
-	    p.flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT) || relevance_none(&p))
+	class = packet_parse(ctx, &p);
+	if (p.l3 != ETH_HLEN || p.flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return CTX_NEXT;
+	if (class == PACKET_IP_IN_IP)
+		return early_tunnelled(ctx, &p, class);
+	if (class != PACKET_FLOW)
+		return CTX_NEXT;
+	if (relevance_none(&p))
+		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class) : CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
-		return early_miss(ctx, &p);
-	if (!(entry->flags & SL_FLOW_SNAT) ||
+		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class)
+						    : early_miss(ctx, &p);
+	if (!(entry->flags & SL_FLOW_SNAT || entry->path == SL_PATH_TO_NODE) ||
 	    (entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)))
 		return CTX_NEXT;
 	return early_forward(ctx, &p, entry);

@@ -28,8 +28,10 @@ static __always_inline bool established_must_renew(const struct packet *p,
 	__u32 id = entry->backend_id;
 	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
 
+	/* Which of its backends a node has chosen is known there: as is whether it is gone. */
 	if (!backend_present(backend, entry->backend_generation))
-		return true;
+		return entry->path != SL_PATH_TO_NODE || p->flow.key.protocol == IPPROTO_UDP ||
+		       !conntrack_has_node(entry, p->family);
 	if (p->flow.key.protocol == IPPROTO_UDP)
 		return !(backend->flags & SL_BACKEND_USABLE) || entry->flags & SL_FLOW_STALE;
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&

@@ -12,6 +12,7 @@
 #include "core/icmp.h"
 #include "core/relevance.h"
 #include "packet/reject.h"
+#include "packet/segment.h"
 
 static __always_inline void forward_answer(sl_ctx *ctx, const struct packet *p, __u32 verdict)
 {
@@ -29,6 +30,12 @@ static __always_inline int forward_reject(sl_ctx *ctx, struct packet *p)
 	return reject_icmp(ctx, p, ICMP_ERROR_PORT_UNREACHABLE, 0);
 }
 
+/* Sends the answer that the packet has become back to who sent it. Return: a TC action. */
+static __always_inline int forward_send_back(sl_ctx *ctx, const struct packet *p)
+{
+	return p->flags & PACKET_TUNNELLED ? ctx_route(ctx) : ctx_bounce(ctx);
+}
+
 /* Drops or rejects for p->reason; what cannot be answered is dropped. Return: a TC action. */
 static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 {
@@ -40,7 +47,7 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 		return CTX_DROP;
 	}
 	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
-	if (verdict == SL_VERDICT_REJECT && forward_reject(ctx, p))
+	if (verdict == SL_VERDICT_REJECT && (tunnel_unwrap(ctx, p) || forward_reject(ctx, p)))
 		verdict = SL_VERDICT_DROP;
 	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
 	if (stats && id) {
@@ -49,7 +56,7 @@ static __noinline int forward_refuse(sl_ctx *ctx, struct packet *p, int verdict)
 		else
 			stats->dropped++;
 	}
-	return verdict == SL_VERDICT_REJECT ? ctx_bounce(ctx) : CTX_DROP;
+	return verdict == SL_VERDICT_REJECT ? forward_send_back(ctx, p) : CTX_DROP;
 }
 
 /* Sends a packet of a flow whose both ends change out again. Return: a TC action. */
@@ -71,12 +78,14 @@ static __noinline int forward_redirect(sl_ctx *ctx, struct packet *p)
 	action = forward_refuse(ctx, p, SL_VERDICT_DROP);
 	if (p->flags & PACKET_TRACED)
 		return action;
-	if (reason == SL_REASON_TTL_EXCEEDED)
-		return reject_icmp(ctx, p, ICMP_ERROR_TTL_EXCEEDED, 0) ? CTX_DROP : ctx_bounce(ctx);
-	if (reason == SL_REASON_TOO_BIG)
-		return reject_icmp(ctx, p, ICMP_ERROR_TOO_BIG, hop.mtu) ? CTX_DROP
-									: ctx_bounce(ctx);
-	return CTX_DROP;
+	if (reason != SL_REASON_TTL_EXCEEDED && reason != SL_REASON_TOO_BIG)
+		return CTX_DROP;
+	if (tunnel_unwrap(ctx, p) ||
+	    reject_icmp(ctx, p,
+			reason == SL_REASON_TOO_BIG ? ICMP_ERROR_TOO_BIG : ICMP_ERROR_TTL_EXCEEDED,
+			hop.mtu))
+		return CTX_DROP;
+	return forward_send_back(ctx, p);
 }
 
 /* The kernel refused to change the packet, perhaps half-way. */
@@ -93,7 +102,9 @@ static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 {
 	if (!(p->flags & PACKET_TRACED))
 		established_count(ctx, &p->flow.entry);
-	if (p->flow.entry.flags & SL_FLOW_SNAT)
+	if (p->flow.entry.path != SL_PATH_TO_NODE && tunnel_unwrap(ctx, p))
+		return forward_failed(ctx, p, p->flow.entry.service_id);
+	if (p->flow.entry.flags & SL_FLOW_SNAT || p->flow.entry.path == SL_PATH_TO_NODE)
 		return forward_redirect(ctx, p);
 	if (packet_rewrite(ctx, p, &p->flow.entry))
 		return forward_failed(ctx, p, p->flow.entry.service_id);
@@ -224,7 +235,28 @@ static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_
 {
 	p->hook = hook;
 	p->flags = 0;
+	p->outer = 0;
 	return packet_parse(ctx, p);
+}
+
+/* Ends what is left of a flow, of which @p is in the middle. Return: a TC action. */
+static __always_inline int forward_refuse_rest(sl_ctx *ctx, struct packet *p)
+{
+	return forward_refuse(ctx, p, decide_reject(p, SL_REASON_BACKEND_GONE));
+}
+
+/* Does the packet belong to what came before it, or open a flow? */
+static __always_inline bool forward_is_rest(const struct packet *p)
+{
+	return p->flow.key.protocol != IPPROTO_UDP &&
+	       (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
+}
+
+/* Is the row one by which a packet goes that another node has passed on to this one? */
+static __always_inline bool forward_is_end(const struct packet *p, const struct flow_entry *entry)
+{
+	return entry->flags & SL_FLOW_FORWARD &&
+	       !(entry->path == SL_PATH_TO_NODE && p->flags & PACKET_SECOND_CHANCE);
 }
 
 /* The whole of an ingress hook. Return: a TC action. */
@@ -234,37 +266,51 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	struct packet p;
 	int class = forward_parse(ctx, &p, hook);
 
+	if (hook == SL_HOOK_FROM_NET && tunnel_is_wrapped(&p, class)) {
+		int inner = tunnel_parse(ctx, &p, class);
+
+		if (inner >= 0)
+			class = inner;
+	}
 	if (class != PACKET_FLOW) {
+		if (p.flags & PACKET_TUNNELLED && class != PACKET_ICMP_ERROR)
+			return CTX_NEXT;
 		if (class == PACKET_ICMP_ERROR)
 			return forward_icmp(ctx, &p);
 		if (class == PACKET_ICMP_ECHO)
 			return forward_echo(ctx, &p);
-		if (class == PACKET_FRAGMENT || class == PACKET_IP)
+		if (class == PACKET_FRAGMENT || class == PACKET_IP || class == PACKET_IP_IN_IP)
 			return forward_other(ctx, &p, class);
 		return CTX_NEXT;
 	}
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
-	else if (relevance_none(&p))
+	else if (!(p.flags & PACKET_TUNNELLED) && relevance_none(&p))
 		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (p.flags & PACKET_TUNNELLED && entry && !forward_is_end(&p, entry))
+		entry = NULL;
 	if (entry && entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)) {
 		forward_end(&p, entry);
-		if (p.flow.key.protocol != IPPROTO_UDP &&
-		    (p.tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-			return forward_refuse(ctx, &p, decide_reject(&p, SL_REASON_BACKEND_GONE));
+		if (forward_is_rest(&p))
+			return forward_refuse_rest(ctx, &p);
 		entry = NULL;
 	}
 	if (!entry) {
-		struct service *service = service_find(&p);
+		struct service *service =
+			p.flags & PACKET_TUNNELLED ? service_find_tunnelled(&p) : service_find(&p);
 
+		/* Others' tunnels may end here too. */
+		if (p.flags & PACKET_TUNNELLED && !service)
+			return CTX_NEXT;
 		if (service || p.flags & PACKET_TRACED || forward_may_matter(&p))
 			return forward_miss(ctx, &p, service);
 		return CTX_NEXT;
 	}
 	if (!(entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)))
 		return CTX_NEXT; /* a reply that the stack routes: its source is for egress */
-	if (p.flags & PACKET_TRACED || entry->flags & SL_FLOW_SNAT) {
+	if (p.flags & (PACKET_TRACED | PACKET_TUNNELLED) || entry->flags & SL_FLOW_SNAT ||
+	    entry->path == SL_PATH_TO_NODE) {
 		packet_clear_decision(&p);
 		p.flow.entry = *entry;
 		if (!(p.flags & PACKET_TRACED))
@@ -288,7 +334,8 @@ static __noinline int forward_egress_miss(sl_ctx *ctx, struct packet *p)
 	if (p->flow.entry.flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
 	established_count(ctx, &p->flow.entry);
-	if (packet_rewrite(ctx, p, &p->flow.entry))
+	if (packet_rewrite(ctx, p, &p->flow.entry) ||
+	    (p->flow.entry.path == SL_PATH_FROM_NODE && segment_clamp(ctx, p)))
 		return forward_failed(ctx, p, p->flow.entry.service_id);
 	return CTX_NEXT;
 }

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "core/opening.h"
+#include "core/decide.h"
 #include "packet/redirect.h"
 
 /* Where the quoted packet's headers are, and the word by which the error's checksum changes. */
@@ -54,6 +54,34 @@ static __always_inline int icmp_find(struct packet *p)
 		return 1;
 	}
 	return opening_find(p) > 0 || opening_find_reply(p, 0);
+}
+
+/* Passes the error on to the node of the flow that it is about. Return: as icmp_error. */
+static __noinline int icmp_pass(sl_ctx *ctx, struct packet *p)
+{
+	struct next_hop hop = {};
+	int action;
+
+	if (p->flags & PACKET_SECOND_CHANCE)
+		return CTX_NEXT;
+	p->reason = redirect_find(ctx, p, &hop);
+	if (p->reason)
+		return CTX_DROP;
+	action = redirect_send(ctx, p, &hop);
+	if (action >= 0)
+		return action;
+	p->reason = SL_REASON_REWRITE_FAILED;
+	return CTX_DROP;
+}
+
+/* An error about a flow that is not known here, and whose packets are passed on, if any. */
+static __always_inline bool icmp_find_node(struct packet *p)
+{
+	struct service *service =
+		p->flags & PACKET_TUNNELLED ? service_find_tunnelled(p) : service_find(p);
+
+	return p->hook == SL_HOOK_FROM_NET && service &&
+	       decide_pass(p, service) == SL_VERDICT_FORWARD;
 }
 
 /* Gives the quoted packet back what its sender wrote: ports, and its checksum if it is there. */
@@ -124,17 +152,30 @@ static __always_inline int icmp_error(sl_ctx *ctx, struct packet *p)
 	struct addr source = p->flow.key.source;
 	struct icmp_quote quote = {};
 	struct next_hop hop = {};
+	__u32 outer;
 	__u8 flags;
 
 	packet_clear_decision(p);
 	p->tcp_flags = 0;
-	if (ctx_pull(ctx, PACKET_PULL) || icmp_read(ctx, p, &quote) || !icmp_find(p))
+	if (ctx_pull(ctx, PACKET_PULL) || icmp_read(ctx, p, &quote) ||
+	    (!icmp_find(p) && !icmp_find_node(p)))
 		return CTX_NEXT;
+	if (p->flow.entry.path == SL_PATH_TO_NODE)
+		return icmp_pass(ctx, p);
 	flags = p->flow.entry.flags;
 	if (ingress != !!(flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)))
 		return CTX_NEXT;
 	if (!ingress && flags & SL_FLOW_SNAT)
 		return CTX_NEXT;
+	outer = p->outer;
+	if (outer) {
+		if (tunnel_unwrap(ctx, p)) {
+			p->reason = SL_REASON_REWRITE_FAILED;
+			return CTX_DROP;
+		}
+		quote.l3 -= outer;
+		quote.l4 -= outer;
+	}
 	/* An error that is redirected must not leave with the address of a router that it comes
 	 * from: that router may be the way to its receiver, and would take it for a martian. */
 	if (flags & SL_FLOW_SNAT || same_address(&source, &p->flow.key.source))

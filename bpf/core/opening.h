@@ -89,6 +89,9 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
 {
 	const __u64 *x = (const __u64 *)&a->entry, *y = (const __u64 *)&b->entry;
 
+	/* Those of flows that are passed on go from there to their clients. */
+	if (a->entry.path == SL_PATH_TO_NODE || b->entry.path == SL_PATH_TO_NODE)
+		return false;
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] &&
 	       entry_ports(&a->entry) == entry_ports(&b->entry) &&
 	       a->key.protocol == b->key.protocol;
@@ -209,10 +212,15 @@ __noinline int opening_find(struct packet *p)
 	bpf_spin_unlock(&bucket->lock);
 	if (found && p->flow.entry.flags & SL_FLOW_SNAT && !opening_hold(p))
 		return -1;
+	if (found && p->flow.entry.path == SL_PATH_TO_NODE && p->flow.key.protocol == IPPROTO_UDP)
+		p->flow.entry.flags |= SL_FLOW_ANSWERED;
 	if (!found || p->flow.key.protocol == IPPROTO_UDP)
 		return found;
 	if (!(p->tcp_flags & TCP_SYN) && !(p->flow.entry.flags & SL_FLOW_CONFIRMED))
 		p->flow.entry.flags &= ~SL_FLOW_ANSWERED;
+	/* That its answers are seen by the client, its next packet says. */
+	if (p->flow.entry.path == SL_PATH_TO_NODE && !(p->tcp_flags & TCP_SYN))
+		p->flow.entry.flags |= SL_FLOW_ANSWERED;
 	p->flow.entry.flags &= ~SL_FLOW_CONFIRMED;
 	return found;
 }

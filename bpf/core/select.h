@@ -185,6 +185,19 @@ static __always_inline bool select_local_only(const struct service *service, boo
 }
 
 /*
+ * Where packets are passed on to other nodes, a backend is not drawn but found by the flow's hash:
+ * the slots are in the order of the endpoints' addresses, the same on every node, and so is what
+ * a node chooses that gets a flow from another by a change of the network's ways.
+ */
+static __always_inline __u32 select_algorithm(const struct service *service, bool external)
+{
+	return external && service->flags & SL_SERVICE_DSR &&
+			       service->algorithm == SL_ALGORITHM_RANDOM
+		       ? SL_ALGORITHM_MAGLEV
+		       : service->algorithm;
+}
+
+/*
  * The backend for a new flow to @service, not @avoid if there is another. @client: asked whether it
  * may come in; @bound: as whom it is bound by affinity, mostly the same; @point: of the flow, for
  * Maglev. Return: its row and *id; NULL: none, for *reason.
@@ -212,6 +225,7 @@ select_backend(const struct service *service, const struct addr *client, const s
 	if (service->flags & SL_SERVICE_AFFINITY)
 		*id = affinity_find(service, bound, local_only);
 	if (!*id)
-		*id = select_by(service->algorithm, slots.offset, slots.count, point, avoid);
+		*id = select_by(select_algorithm(service, external), slots.offset, slots.count,
+				point, avoid);
 	return *id ? bpf_map_lookup_elem(&sl_backends, id) : NULL;
 }

@@ -135,6 +135,31 @@ static __always_inline int ctx_resize(sl_ctx *ctx, __u32 length)
 	return bpf_skb_change_tail(ctx, length, 0);
 }
 
+/* Makes room for @length bytes of headers before the IP header, which follows the frame's. */
+static __always_inline int ctx_push(sl_ctx *ctx, __u32 length, bool v4, bool udp)
+{
+	/* Segments keep their size: the way of each has been asked about with its new headers. */
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	flags |= v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
+	if (udp)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	return bpf_skb_adjust_room(ctx, (int)length, BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* Takes @length bytes of headers after the frame's away. */
+static __always_inline int ctx_pop(sl_ctx *ctx, __u32 length)
+{
+	return bpf_skb_adjust_room(ctx, -(int)length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+/* Sends what has become an answer of this node to another node's packet the way that it is routed:
+ * the link that the packet came by is not the way to who gets the answer. */
+static __always_inline int ctx_route(sl_ctx *ctx)
+{
+	return bpf_redirect_neigh(ctx->ifindex, NULL, 0, 0);
+}
+
 static __always_inline int ctx_load(sl_ctx *ctx, __u32 offset, void *to, __u32 length)
 {
 	return bpf_skb_load_bytes(ctx, offset, to, length);

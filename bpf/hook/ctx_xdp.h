@@ -70,6 +70,45 @@ static __always_inline __u32 ctx_ifindex(sl_ctx *ctx)
 	return ctx->ingress_ifindex;
 }
 
+/* As in hook/ctx_tc.h. The frame's header moves to the new start. Return: 0, or negative errno. */
+static __always_inline int ctx_push(sl_ctx *ctx, __u32 length, bool v4, bool udp)
+{
+	struct ethhdr eth, *at = ctx_header(ctx, 0, sizeof(eth));
+	int failed;
+
+	(void)v4;
+	(void)udp;
+	if (!at)
+		return -1;
+	eth = *at;
+	failed = bpf_xdp_adjust_head(ctx, -(int)length);
+	if (failed)
+		return failed;
+	at = ctx_header(ctx, 0, sizeof(eth));
+	if (!at)
+		return -1;
+	*at = eth;
+	return 0;
+}
+
+static __always_inline int ctx_pop(sl_ctx *ctx, __u32 length)
+{
+	struct ethhdr eth, *at = ctx_header(ctx, 0, sizeof(eth));
+	int failed;
+
+	if (!at)
+		return -1;
+	eth = *at;
+	failed = bpf_xdp_adjust_head(ctx, (int)length);
+	if (failed)
+		return failed;
+	at = ctx_header(ctx, 0, sizeof(eth));
+	if (!at)
+		return -1;
+	*at = eth;
+	return 0;
+}
+
 static __always_inline int ctx_load(sl_ctx *ctx, __u32 offset, void *to, __u32 length)
 {
 	return bpf_xdp_load_bytes(ctx, offset, to, length);

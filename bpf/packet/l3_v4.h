@@ -151,6 +151,64 @@ static __always_inline int l3_v4_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32
 	return 0;
 }
 
+/* What a packet is wrapped in: the IP header, and with SL_TUNNEL_GUE the other. */
+struct l3_v4_outer {
+	struct iphdr ip;
+	struct udphdr udp;
+};
+
+/*
+ * In the low bit of the identification, which nobody looks at where DF is set (RFC 6864) and which
+ * arrives as it was sent: the packet is passed on for the second time.
+ */
+enum { IPV4_SECOND_CHANCE = 1 };
+
+/* The header around an IP packet of @length bytes, @header bytes long in all. */
+static __always_inline void l3_v4_wrap(struct iphdr *ip, const struct flow_entry *entry, __u8 tos,
+				       __u32 length, __u32 header, bool second)
+{
+	ip->version = 4;
+	ip->ihl = sizeof(*ip) / 4;
+	ip->tos = tos;
+	ip->tot_len = bpf_htons(length + header);
+	ip->id = bpf_htons(second ? IPV4_SECOND_CHANCE : 0);
+	ip->frag_off = bpf_htons(IPV4_DONT_FRAGMENT);
+	ip->ttl = PACKET_TTL;
+	ip->protocol = header == sizeof(*ip) ? IPPROTO_IPIP : IPPROTO_UDP;
+	ip->check = 0;
+	ip->saddr = entry->new_source.w[3];
+	ip->daddr = entry->new_destination.w[3];
+	ip->check = ~checksum_fold16((__u32)bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0));
+}
+
+static __always_inline bool l3_v4_second_chance(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip && ip->id & bpf_htons(IPV4_SECOND_CHANCE);
+}
+
+static __always_inline __u32 l3_v4_tos(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+
+	return ip ? ip->tos : 0;
+}
+
+/* Notes that the network was congested (RFC 3168): of a packet that can tell its receiver so. */
+static __always_inline void l3_v4_set_congested(sl_ctx *ctx, __u32 l3)
+{
+	struct iphdr *ip = ctx_header(ctx, l3, sizeof(*ip));
+	__u16 old, new;
+
+	if (!ip || !(ip->tos & ECN_MASK))
+		return;
+	old = *(__u16 *)ip;
+	ip->tos |= ECN_CONGESTED;
+	new = *(__u16 *)ip;
+	ip->check = checksum_update(ip->check, checksum_add(0, old, new));
+}
+
 enum { IPV4_MAX_HEADER = 60 };
 
 struct l3_v4_error {

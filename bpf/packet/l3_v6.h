@@ -191,6 +191,51 @@ static __always_inline __u32 l3_v6_length(sl_ctx *ctx, __u32 l3)
 	return ip ? bpf_ntohs(ip->payload_len) + sizeof(*ip) : 0;
 }
 
+/* As l3_v4_outer. */
+struct l3_v6_outer {
+	struct ipv6hdr ip;
+	struct udphdr udp;
+};
+
+/* As IPV4_SECOND_CHANCE, in the flow label, which arrives as it was sent too (RFC 6437 2). Its
+ * other bits tell flows apart. */
+enum { IPV6_SECOND_CHANCE = 1 };
+
+/* As l3_v4_wrap. @entropy: what tells flows apart. */
+static __always_inline void l3_v6_wrap(struct ipv6hdr *ip, const struct flow_entry *entry, __u8 tos,
+				       __u32 length, __u32 header, bool second, __u32 entropy)
+{
+	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)tos << 20 | (entropy & 0xffff) << 1 |
+				  (second ? IPV6_SECOND_CHANCE : 0));
+	ip->payload_len = bpf_htons(length + header - sizeof(*ip));
+	ip->nexthdr = header == sizeof(*ip) ? IPPROTO_IPV6 : IPPROTO_UDP;
+	ip->hop_limit = PACKET_TTL;
+	__builtin_memcpy(&ip->saddr, &entry->new_source, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, &entry->new_destination, sizeof(ip->daddr));
+}
+
+static __always_inline bool l3_v6_second_chance(sl_ctx *ctx, __u32 l3)
+{
+	__be32 *word = ctx_header(ctx, l3, sizeof(struct ipv6hdr));
+
+	return word && *word & bpf_htonl(IPV6_SECOND_CHANCE);
+}
+
+static __always_inline __u32 l3_v6_tos(sl_ctx *ctx, __u32 l3)
+{
+	__be32 *word = ctx_header(ctx, l3, sizeof(struct ipv6hdr));
+
+	return word ? bpf_ntohl(*word) >> 20 & 0xff : 0;
+}
+
+static __always_inline void l3_v6_set_congested(sl_ctx *ctx, __u32 l3)
+{
+	__be32 *word = ctx_header(ctx, l3, sizeof(struct ipv6hdr));
+
+	if (word && *word & bpf_htonl(ECN_MASK << 20))
+		*word |= bpf_htonl(ECN_CONGESTED << 20);
+}
+
 /* As l3_v4_turn; @length counts from the header's start. */
 static __always_inline int l3_v6_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32 limit)
 {

@@ -23,12 +23,15 @@ enum packet_class {
 	PACKET_ICMP_ECHO,  /* an ICMP echo request, whole */
 	PACKET_SHORT,	   /* headers are not in the linear part, or not there at all */
 	PACKET_FRAGMENT,   /* a later fragment whose first was not seen: ports unknown */
+	PACKET_IP_IN_IP,   /* an IP packet of the same family inside, at l4 */
 };
 
 enum packet_flag {
 	PACKET_FIRST_FRAGMENT = 1 << 0,
 	PACKET_LATER_FRAGMENT = 1 << 1, /* no transport header */
 	PACKET_TRACED = 1 << 2,		/* a question of maps/trace.h: decide, but leave no state */
+	PACKET_TUNNELLED = 1 << 3,	/* another node has passed it on to this one */
+	PACKET_SECOND_CHANCE = 1 << 4,	/* it was passed on by two nodes: by no third */
 };
 
 /* ICMP and ICMPv6. linux/icmp.h would pull in the C library's socket headers. */
@@ -57,6 +60,10 @@ enum { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
 enum { PACKET_ETHERTYPE_OFFSET = 12, PACKET_MAX_VLANS = 2, PACKET_MAX_L3 = ETH_HLEN + 8 };
 
+/* Where an IP packet inside another may begin at most: behind tags, a header with all options that
+ * IPv4 may have, and UDP. */
+enum { PACKET_MAX_INNER = PACKET_MAX_L3 + 60 + 8 };
+
 struct packet {
 	struct opening_flow flow; /* .key: as on the wire; .entry: what becomes of it */
 	__u32 l3;		  /* offsets from the frame's start */
@@ -72,7 +79,7 @@ struct packet {
 	 * this packet will carry, less one, and the tag that it carries. */
 	__u32 sequence;
 	__u32 acknowledgment;
-	__u32 pad;
+	__u32 outer; /* bytes of the headers that the packet is wrapped in, before l3; 0: in none */
 };
 
 /*
@@ -86,7 +93,6 @@ static __always_inline void packet_clear_decision(struct packet *p)
 	p->frontend = 0;
 	p->sequence = 0;
 	p->acknowledgment = 0;
-	p->pad = 0;
 }
 
 /* The scope of a hook's packets: see enum sl_scope. */
@@ -162,6 +168,9 @@ static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct 
 	}
 	return sum;
 }
+
+/* The two bits of TOS and traffic class that say how congested the way was (RFC 3168 5). */
+enum { ECN_MASK = 3, ECN_CONGESTED = 3 };
 
 #include "packet/l3_v4.h"
 #include "packet/l3_v6.h"
@@ -255,6 +264,8 @@ static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct pac
 		return packet_find_fragment(p) ? PACKET_FRAGMENT : PACKET_FLOW;
 	}
 	class = packet_parse_l4(ctx, p, protocol);
+	if (protocol == (v4 ? IPPROTO_IPIP : IPPROTO_IPV6) && !(p->flags & PACKET_FIRST_FRAGMENT))
+		return PACKET_IP_IN_IP;
 	if (class != PACKET_IP || p->flags & PACKET_FIRST_FRAGMENT ||
 	    protocol != (v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6))
 		return class;
@@ -267,12 +278,27 @@ static __always_inline enum packet_class packet_classify(sl_ctx *ctx, struct pac
 								       : PACKET_IP;
 }
 
+/* Parses the IP packet at @l3: of a frame, or inside another packet. */
+static __noinline int packet_parse_ip(sl_ctx *ctx, struct packet *p, __u32 l3, __u32 family)
+{
+	enum packet_class class;
+	__u32 protocol = 0;
+
+	if (l3 > PACKET_MAX_INNER)
+		return PACKET_OTHER;
+	p->l3 = l3;
+	p->tcp_flags = 0;
+	if (family == SL_FAMILY_V4)
+		class = l3_v4_parse(ctx, p, &protocol);
+	else
+		class = l3_v6_parse(ctx, p, &protocol);
+	return class == PACKET_FLOW ? packet_classify(ctx, p, protocol) : class;
+}
+
 /* Parses any frame: tags, options, extension headers, fragments (of which the later read sl_frags).
  */
 static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 {
-	enum packet_class class;
-	__u32 protocol = 0;
 	__u16 *ethertype;
 	__u32 l3 = ETH_HLEN;
 
@@ -287,15 +313,11 @@ static __noinline int packet_parse_any(sl_ctx *ctx, struct packet *p)
 		if (!ethertype)
 			return PACKET_SHORT;
 	}
-	p->l3 = l3;
-	p->tcp_flags = 0;
 	if (*ethertype == bpf_htons(ETH_P_IP))
-		class = l3_v4_parse(ctx, p, &protocol);
-	else if (*ethertype == bpf_htons(ETH_P_IPV6))
-		class = l3_v6_parse(ctx, p, &protocol);
-	else
-		return PACKET_OTHER;
-	return class == PACKET_FLOW ? packet_classify(ctx, p, protocol) : class;
+		return packet_parse_ip(ctx, p, l3, SL_FAMILY_V4);
+	if (*ethertype == bpf_htons(ETH_P_IPV6))
+		return packet_parse_ip(ctx, p, l3, SL_FAMILY_V6);
+	return PACKET_OTHER;
 }
 
 enum { PACKET_PULL = 192 };

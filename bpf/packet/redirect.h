@@ -24,7 +24,7 @@ static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct 
 		return SL_REASON_TTL_EXCEEDED;
 	found = route_find(ctx, p, &fib);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		hop->mtu = fib.mtu_result;
+		hop->mtu = fib.mtu_result - route_overhead(p);
 		return SL_REASON_TOO_BIG;
 	}
 	/* An unresolved neighbour is fine: the redirect resolves it and queues the packet. */
@@ -66,9 +66,15 @@ static __always_inline int redirect_out(sl_ctx *ctx, struct packet *p, struct ne
 	return ctx_redirect(ctx, hop->ifindex, &hop->neighbour);
 }
 
-/* Rewrites and sends. Return: a TC action, or -1: not possible. */
+/* Rewrites or wraps, and sends. Return: a TC action, or -1: not possible. */
 static __noinline int redirect_send(sl_ctx *ctx, struct packet *p, struct next_hop *hop)
 {
+	if (p->flow.entry.path == SL_PATH_TO_NODE) {
+		/* The packet inside is forwarded here; the one around it begins here. */
+		if (redirect_untag(ctx, p) || route_forward_ttl(ctx, p) <= 1 || tunnel_wrap(ctx, p))
+			return -1;
+		return ctx_redirect(ctx, hop->ifindex, &hop->neighbour);
+	}
 	if (redirect_untag(ctx, p) || packet_rewrite(ctx, p, &p->flow.entry))
 		return -1;
 	return redirect_out(ctx, p, hop);

@@ -2,7 +2,7 @@
 /* Which way a packet goes out of the node again, once its flow has rewritten it. */
 #pragma once
 
-#include "packet/packet.h"
+#include "packet/tunnel.h"
 
 enum { ROUTE_AF_INET = 2, ROUTE_AF_INET6 = 10 };
 
@@ -18,6 +18,12 @@ static __always_inline __u32 route_forward_ttl(sl_ctx *ctx, const struct packet 
 					 : l3_v6_forward_ttl(ctx, p->l3);
 }
 
+/* The bytes by which the packet grows on its way out. */
+static __always_inline __u32 route_overhead(const struct packet *p)
+{
+	return p->flow.entry.path == SL_PATH_TO_NODE ? tunnel_header(p) : 0;
+}
+
 /*
  * Asks the FIB about what p->flow.entry makes of the packet, which is not changed yet, so that an
  * error can still quote it. Return: BPF_FIB_LKUP_RET_*, with the way in @fib, which is zeroed.
@@ -30,14 +36,17 @@ static __always_inline int route_find(sl_ctx *ctx, const struct packet *p,
 	__u32 segment = ctx_segment_size(ctx);
 
 	fib->family = v4 ? ROUTE_AF_INET : ROUTE_AF_INET6;
-	fib->l4_protocol = p->flow.key.protocol;
-	fib->sport = entry->new_source_port;
-	fib->dport = entry->new_destination_port;
+	if (entry->path != SL_PATH_TO_NODE) {
+		fib->l4_protocol = p->flow.key.protocol;
+		fib->sport = entry->new_source_port;
+		fib->dport = entry->new_destination_port;
+	}
 	fib->ifindex = ctx_ifindex(ctx);
 	if (segment) /* what its segments will be: their payload and the headers before it */
 		fib->tot_len = p->l4 - p->l3 + packet_l4_header_length(ctx, p) + segment;
 	else
 		fib->tot_len = v4 ? l3_v4_length(ctx, p->l3) : l3_v6_length(ctx, p->l3);
+	fib->tot_len += route_overhead(p);
 	if (v4) {
 		fib->ipv4_src = entry->new_source.w[3];
 		fib->ipv4_dst = entry->new_destination.w[3];
