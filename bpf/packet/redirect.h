@@ -42,12 +42,12 @@ static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
 	for (int i = 0; i < PACKET_MAX_VLANS + 1; i++) {
 		bool beside = ctx_has_vlan(ctx); /* in the skb: offsets in the frame stay */
 
-		if (!beside && p->l3 <= ETH_HLEN)
+		if (!beside && p->l3 - p->outer <= ETH_HLEN)
 			break;
 		if (ctx_pop_vlan(ctx))
 			return -1;
 		/* Taking an outer tag off moves the next one out of the frame to its place. */
-		if (p->l3 > ETH_HLEN) {
+		if (p->l3 - p->outer > ETH_HLEN) {
 			p->l3 -= 4;
 			p->l4 -= 4;
 		}

@@ -154,13 +154,13 @@ static __noinline int tunnel_parse(sl_ctx *ctx, struct packet *p, int class)
 	second = v4 ? l3_v4_second_chance(ctx, l3) : l3_v6_second_chance(ctx, l3);
 	if (class == PACKET_FLOW)
 		inner += sizeof(struct udphdr);
-	if (ctx_pull(ctx, PACKET_PULL))
-		return -1;
 	version = ctx_header(ctx, inner, 1);
 	if (!version || *version >> 4 != (v4 ? 4 : 6))
 		return -1;
 	p->flags = PACKET_TUNNELLED | (second ? PACKET_SECOND_CHANCE : 0);
 	class = packet_parse_ip(ctx, p, inner, p->family);
+	if (class == PACKET_SHORT && !ctx_pull(ctx, PACKET_PULL))
+		class = packet_parse_ip(ctx, p, inner, p->family);
 	p->outer = inner - l3;
 	return class;
 }

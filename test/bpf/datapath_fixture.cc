@@ -248,11 +248,13 @@ void DatapathTest::SetUp() {
   DeleteAll(tables().flows);
   DeleteAll(tables().fragments);
   DeleteAll(tables().drops);
+  DeleteAll(tables().node_ids);
   ZeroAll(tables().service_stats);
   ZeroAll(tables().slots);
   ZeroAll(tables().backends);
   ZeroAll(tables().backend_stats);
   ZeroAll(tables().loads);
+  ZeroAll(tables().nodes);
   ZeroAll(tables().snat_ports);
   ZeroAll(tables().opening);
   tables().ClearFilter();

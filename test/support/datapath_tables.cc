@@ -57,6 +57,8 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
   ASSIGN_OR_RETURN(auto config, (OpenTable<U32, abi::node_config>(object, names::kConfig)));
   ASSIGN_OR_RETURN(auto loads, (OpenTable<U32, abi::backend_load>(object, names::kLoads)));
   ASSIGN_OR_RETURN(auto snat_ports, (OpenTable<U32, abi::snat_ports>(object, names::kSnatPorts)));
+  ASSIGN_OR_RETURN(auto nodes, (OpenTable<U32, abi::node>(object, names::kNodes)));
+  ASSIGN_OR_RETURN(auto node_ids, (OpenTable<abi::addr, U32>(object, names::kNodeIds)));
   const bpf_map* filter_map = bpf_object__find_map_by_name(&object, names::kFilter);
   if (filter_map == nullptr) return absl::NotFoundError("no map sl_filter");
   ASSIGN_OR_RETURN(Mapping filter, Mapping::Map(bpf_map__fd(filter_map),
@@ -66,7 +68,8 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
                         std::move(slots),     std::move(backends),      std::move(backend_stats),
                         std::move(affinity),  std::move(flows),         std::move(opening),
                         std::move(fragments), std::move(drops),         std::move(config),
-                        std::move(filter),    std::move(loads),         std::move(snat_ports)};
+                        std::move(nodes),     std::move(node_ids),      std::move(filter),
+                        std::move(loads),     std::move(snat_ports)};
 }
 
 void DatapathTables::ClearFilter() const {
@@ -91,7 +94,7 @@ absl::Status DatapathWriter::SetBackend(std::uint32_t id, const BackendSpec& spe
                          .protocol = spec.protocol,
                          .generation = spec.generation,
                          .service_id = 0,
-                         .node = 0};
+                         .node = spec.node};
   tables_.filter().Add(row);
   return Put(tables_.backends, id, row);
 }

@@ -20,6 +20,7 @@
 #include "maps/flow.h"
 #include "maps/fragment.h"
 #include "maps/mapping.h"
+#include "maps/node.h"
 #include "maps/reason.h"
 #include "maps/service.h"
 #include "maps/snat.h"
@@ -42,6 +43,8 @@ struct DatapathTables {
   BpfTable<abi::fragment_key, abi::fragment> fragments;
   BpfTable<abi::drop_key, abi::drop_count> drops;
   BpfTable<std::uint32_t, abi::node_config> config;
+  BpfTable<std::uint32_t, abi::node> nodes;
+  BpfTable<abi::addr, std::uint32_t> node_ids;
   Mapping filter_memory;
   BpfTable<std::uint32_t, abi::backend_load> loads;
   BpfTable<std::uint32_t, abi::snat_ports> snat_ports;
@@ -62,6 +65,7 @@ struct BackendSpec {
   std::uint8_t protocol = 6;
   std::uint8_t flags = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE;
   std::uint32_t generation = 1;
+  std::uint32_t node = 0;
 };
 
 struct ServiceSpec {

@@ -259,6 +259,8 @@ std::uint8_t ImpliedNextHeader(std::span<const Layer> rest, bool v6) {
   if (const auto* extension = std::get_if<Ipv6Extension>(&next)) return extension->type;
   if (std::holds_alternative<Ipv6Fragment>(next)) return IPPROTO_FRAGMENT;
   if (const auto* stub = std::get_if<TransportStub>(&next)) return stub->protocol;
+  if (std::holds_alternative<Ipv4>(next)) return IPPROTO_IPIP;
+  if (std::holds_alternative<Ipv6>(next)) return IPPROTO_IPV6;
   return IPPROTO_NONE;
 }
 

@@ -54,12 +54,15 @@ absl::Status SetConstant(bpf_object& object, const std::string& variable, std::u
 }  // namespace
 
 MapSizes SmallMaps() {
-  return {
-      {names::kServices, 256},      {names::kServiceStats, 256},     {names::kServiceNames, 256},
-      {names::kSourceRanges, 256},  {names::kSlots, 4096},           {names::kBackends, 1024},
-      {names::kBackendStats, 1024}, {names::kAffinity, 1024},        {names::kFlows, 1024},
-      {names::kOpening, 256},       {names::kFragments, 256},        {names::kDrops, 1024},
-      {names::kEvents, 65536},      {names::kConnectionStats, 1024}, {names::kLoads, 1024}};
+  return {{names::kServices, 256},      {names::kServiceStats, 256},
+          {names::kServiceNames, 256},  {names::kSourceRanges, 256},
+          {names::kSlots, 4096},        {names::kBackends, 1024},
+          {names::kBackendStats, 1024}, {names::kAffinity, 1024},
+          {names::kFlows, 1024},        {names::kOpening, 256},
+          {names::kFragments, 256},     {names::kDrops, 1024},
+          {names::kEvents, 65536},      {names::kConnectionStats, 1024},
+          {names::kLoads, 1024},        {names::kNodes, 64},
+          {names::kNodeIds, 64}};
 }
 
 absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes,
