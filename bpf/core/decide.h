@@ -264,6 +264,8 @@ __noinline int decide(struct packet *p, const struct service *service)
 			alive = p->flow.key.protocol != IPPROTO_UDP &&
 				conntrack_has_node(&p->flow.entry, p->family);
 	}
+	if (found == OPENING_HANDED && alive)
+		return SL_VERDICT_FORWARD;
 	if (p->flow.key.protocol != IPPROTO_UDP &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 		if (!found)

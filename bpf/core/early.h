@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The front door: what of a node's traffic from outside can be finished before the kernel makes an
- * skb of it. Packets of established flows that leave the node again go out here; what is refused
+ * skb of it. Packets that leave the node again go out here, from a flow's first on; what is refused
  * without an answer is dropped here. All else is left as it came, for TC, which has the whole of
- * the rules: new flows, answers, errors, fragments, and whatever has no next hop yet.
+ * the rules: local backends, refusals that are answered, errors, fragments, tagged frames, and
+ * whatever has no next hop yet.
  */
 #pragma once
 
@@ -12,16 +13,19 @@
 #include "core/relevance.h"
 #include "packet/route.h"
 
-/* Sends a packet of an established flow on. It is changed only if it then goes out. */
-static __always_inline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry)
+/*
+ * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet. The
+ * packet is changed, and what it leaves behind written, only if it then goes out; else CTX_NEXT.
+ */
+static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry)
 {
 	struct bpf_fib_lookup fib = {};
 
-	p->flow.entry = *entry;
 	if (route_ttl(ctx, p) <= 1 || route_find(ctx, p, &fib) != BPF_FIB_LKUP_RET_SUCCESS ||
 	    !ctx_may_send(ctx, fib.ifindex))
 		return CTX_NEXT;
-	conntrack_touch(p, entry);
+	if (entry)
+		conntrack_touch(p, entry);
 	established_count(ctx, &p->flow.entry);
 	if (p->flow.entry.path == SL_PATH_TO_NODE) {
 		if (route_forward_ttl(ctx, p) <= 1 || tunnel_wrap(ctx, p))
@@ -47,31 +51,67 @@ static __noinline int early_drop(sl_ctx *ctx, struct packet *p)
 	return CTX_DROP;
 }
 
-/* Does the packet open a flow, as far as can be told without asking who is being opened? */
-static __always_inline bool early_opens(const struct packet *p)
+/* Does a flow leave the node again, once its packets have been rewritten or wrapped? */
+static __always_inline bool early_leaves(const struct flow_entry *entry)
 {
-	return p->flow.key.protocol != IPPROTO_UDP &&
-	       (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return entry->flags & SL_FLOW_SNAT || entry->path == SL_PATH_TO_NODE;
 }
 
-/* A packet that sl_flows does not know: dropped for the reasons that TC would drop it for. */
+/* The answer to a flow that is being opened comes to the node, not to a service. */
+static __noinline int early_no_service(sl_ctx *ctx, struct packet *p)
+{
+	if (relevance_may_matter(p) && opening_may_answer(p) &&
+	    (opening_find_reply(p, 1) || conntrack_find(p, 0)))
+		return early_leaves(&p->flow.entry) ? early_forward(ctx, p, NULL) : CTX_NEXT;
+	return decide_unknown(p) == SL_VERDICT_DROP ? early_drop(ctx, p) : CTX_NEXT;
+}
+
+/*
+ * The packet that has opened p->flow, or sent its first again, goes on to TC as it came, which is
+ * to do what has been decided: without this it would take the packet for one sent again.
+ */
+static __noinline int early_hand(const struct packet *p)
+{
+	__u32 hash =
+		opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
+
+	opening_act(hash, &p->flow.key, OPENING_HAND, 0);
+	return 0;
+}
+
+/*
+ * A packet that sl_flows does not know: what opens a flow is decided about here, as at TC, and sent
+ * on if it leaves the node again. What does not is left for TC with what was decided; what is to be
+ * answered is left for TC to find that out again.
+ */
 static __noinline int early_miss(sl_ctx *ctx, struct packet *p)
 {
 	struct service *service = service_find(p);
+	int action = CTX_NEXT, verdict;
 
 	packet_clear_decision(p);
-	if (!service) {
-		/* The answer to a flow that is being opened comes to the node, not to a service. */
-		return decide_unknown(p) == SL_VERDICT_DROP ? early_drop(ctx, p) : CTX_NEXT;
-	}
-	p->flow.entry.service_id = service->id;
-	p->reason = SL_REASON_EXTERNAL_DENIED;
-	if (service->flags & SL_SERVICE_DENY_EXTERNAL)
+	if (!ctx_for_us(ctx))
+		return CTX_NEXT;
+	packet_read_numbers(ctx, p);
+	if (!service)
+		return early_no_service(ctx, p);
+	/* TC does without being told where every backend is this node's. */
+	if (service->flags & SL_SERVICE_LOCAL_EXTERNAL &&
+	    !(service->flags & SL_SERVICE_MASQUERADE) &&
+	    select_source_allowed(service, &p->flow.key.source, p->family))
+		return CTX_NEXT;
+	verdict = decide(p, service);
+	if (verdict == SL_VERDICT_DROP)
 		return early_drop(ctx, p);
-	p->reason = SL_REASON_SOURCE_DENIED;
-	if (early_opens(p) && !select_source_allowed(service, &p->flow.key.source, p->family))
-		return early_drop(ctx, p);
-	return CTX_NEXT;
+	if (verdict != SL_VERDICT_FORWARD)
+		return CTX_NEXT;
+	if (p->reason)
+		reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
+	if (early_leaves(&p->flow.entry))
+		action = early_forward(ctx, p, NULL);
+	if (action == CTX_NEXT)
+		early_hand(p);
+	return action;
 }
 
 /*
@@ -117,8 +157,9 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 	if (!entry)
 		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class)
 						    : early_miss(ctx, &p);
-	if (!(entry->flags & SL_FLOW_SNAT || entry->path == SL_PATH_TO_NODE) ||
+	if (!early_leaves(entry) ||
 	    (entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)))
 		return CTX_NEXT;
+	p.flow.entry = *entry;
 	return early_forward(ctx, &p, entry);
 }

@@ -112,36 +112,6 @@ static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 	return CTX_NEXT;
 }
 
-/* May a packet that no established flow claims be a reply to one that is being opened? */
-static __always_inline bool forward_may_answer(const struct packet *p)
-{
-	if (p->flow.key.protocol != IPPROTO_TCP)
-		return true;
-	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
-		return true;
-	return sl_flows_full_tick &&
-	       (__s32)(now_ticks() - sl_flows_full_tick) <= CONNTRACK_FULL_TICKS;
-}
-
-/*
- * May a packet of no flow and no service matter all the same: as a reply to a rewritten source (to
- * the node's address, a port of the range), or for its address alone? Array reads only.
- */
-static __always_inline bool forward_may_matter(const struct packet *p)
-{
-	__u32 zero = 0;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	__u16 port = bpf_ntohs(p->flow.key.destination_port);
-
-	if (!config || p->family >= SL_FAMILY_COUNT)
-		return false;
-	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
-		return port >= config->snat_port_min && port <= config->snat_port_max &&
-		       filter_has(&p->flow.key.source, p->flow.key.source_port,
-				  p->flow.key.protocol | SL_FILTER_BACKEND);
-	return filter_has(&p->flow.key.destination, 0, 0) || relevance_in_range(p);
-}
-
 /* A packet at ingress that sl_flows does not know, and that is @service's, or may matter. */
 static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct service *service)
 {
@@ -152,7 +122,7 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	if (p->hook == SL_HOOK_FROM_NET && !(p->flags & PACKET_TRACED) && !ctx_for_us(ctx))
 		return CTX_NEXT;
 	packet_read_numbers(ctx, p);
-	if (!service && forward_may_answer(p) &&
+	if (!service && opening_may_answer(p) &&
 	    (opening_find_reply(p, 1) || conntrack_find(p, 0))) {
 		if (p->flow.entry.flags & SL_FLOW_SNAT)
 			return forward_apply(ctx, p);
@@ -303,7 +273,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 		/* Others' tunnels may end here too. */
 		if (p.flags & PACKET_TUNNELLED && !service)
 			return CTX_NEXT;
-		if (service || p.flags & PACKET_TRACED || forward_may_matter(&p))
+		if (service || p.flags & PACKET_TRACED || relevance_may_matter(&p))
 			return forward_miss(ctx, &p, service);
 		return CTX_NEXT;
 	}
@@ -359,7 +329,7 @@ static __always_inline int forward_egress(sl_ctx *ctx, enum sl_hook hook)
 		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
-		return forward_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;
+		return opening_may_answer(&p) ? forward_egress_miss(ctx, &p) : CTX_NEXT;
 	if (entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT))
 		return CTX_NEXT;
 	conntrack_touch(&p, entry);

@@ -24,7 +24,14 @@ enum opening_action {
 	OPENING_REFUSED,  /* an RST came, which may be forged: the place stays */
 	OPENING_SEEN,	  /* says nothing about the handshake */
 	OPENING_CLEAR,	  /* the flow is established, or its backend gone */
+	OPENING_HAND,	  /* what one hook has decided is for the next to carry out */
 };
+
+/* In expected_ack of a flow without an answer: the packet that it is of comes once more, at TC. */
+enum { OPENING_HANDED_MARK = 1 };
+
+/* Besides 1, of opening_find: it is the packet that opened the flow. */
+enum { OPENING_HANDED = 2 };
 
 /* Mixes as MurmurHash3's finalizer does. Never 0, which marks a free place. */
 static __always_inline __u32 opening_hash(const struct addr *address, __be16 port, __u32 protocol)
@@ -153,6 +160,7 @@ __noinline int opening_put(struct packet *p, int snat)
 		bucket->flows[way] = p->flow;
 		bucket->tag[way] = hash;
 		bucket->last_seen[way] = now;
+		bucket->expected_ack[way] = 0;
 	}
 	bpf_spin_unlock(&bucket->lock);
 	return kept;
@@ -173,9 +181,9 @@ static __noinline int opening_hold(struct packet *p)
 }
 
 /*
- * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened; -1 and the same, if it
- * was, and answers to it would go to another flow by now; else 0. An answered TCP flow is given out
- * as unanswered to packets until one has completed its handshake.
+ * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened, OPENING_HANDED also; -1
+ * and the same, if it was, and answers to it would go to another flow by now; else 0. An answered
+ * TCP flow is given out as unanswered to packets until one has completed its handshake.
  */
 __noinline int opening_find(struct packet *p)
 {
@@ -207,6 +215,11 @@ __noinline int opening_find(struct packet *p)
 			p->flow.entry = bucket->flows[i].entry;
 			bucket->last_seen[i] = now;
 			found = 1;
+			if (!(p->flow.entry.flags & SL_FLOW_ANSWERED) &&
+			    bucket->expected_ack[i] == OPENING_HANDED_MARK) {
+				bucket->expected_ack[i] = 0;
+				found = OPENING_HANDED;
+			}
 		}
 	}
 	bpf_spin_unlock(&bucket->lock);
@@ -250,6 +263,9 @@ static __always_inline void opening_act(__u32 hash, const struct flow *key,
 				bucket->flows[i].entry.flags |= SL_FLOW_RESET;
 			} else if (action == OPENING_CLEAR) {
 				bucket->tag[i] = 0;
+			} else if (action == OPENING_HAND) {
+				if (!(bucket->flows[i].entry.flags & SL_FLOW_ANSWERED))
+					bucket->expected_ack[i] = OPENING_HANDED_MARK;
 			}
 		}
 	}
@@ -334,6 +350,17 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 		opening_act(hash, &forward, action, expected);
 	}
 	return 1;
+}
+
+/* May a packet that no established flow claims be a reply to one that is being opened? */
+static __always_inline bool opening_may_answer(const struct packet *p)
+{
+	if (p->flow.key.protocol != IPPROTO_TCP)
+		return true;
+	if (p->tcp_flags & TCP_RST || (p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+		return true;
+	return sl_flows_full_tick &&
+	       (__s32)(now_ticks() - sl_flows_full_tick) <= CONNTRACK_FULL_TICKS;
 }
 
 /* Frees the places of p->flow: both, if it has two. */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/filter.h"
+#include "core/select.h"
 #include "packet/packet.h"
 
 /* Is the address in the range of services' addresses? One array read. */
@@ -25,4 +26,23 @@ static __always_inline bool relevance_none(const struct packet *p)
 
 	return !filter_has(&key->destination, key->destination_port, key->protocol) &&
 	       !filter_has(&key->destination, 0, 0) && !relevance_in_range(p);
+}
+
+/*
+ * May a packet of no flow and no service matter all the same: as a reply to a rewritten source (to
+ * the node's address, a port of the range), or for its address alone? Array reads only.
+ */
+static __always_inline bool relevance_may_matter(const struct packet *p)
+{
+	__u32 zero = 0;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	__u16 port = bpf_ntohs(p->flow.key.destination_port);
+
+	if (!config || p->family >= SL_FAMILY_COUNT)
+		return false;
+	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
+		return port >= config->snat_port_min && port <= config->snat_port_max &&
+		       filter_has(&p->flow.key.source, p->flow.key.source_port,
+				  p->flow.key.protocol | SL_FILTER_BACKEND);
+	return filter_has(&p->flow.key.destination, 0, 0) || relevance_in_range(p);
 }

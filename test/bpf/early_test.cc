@@ -52,6 +52,15 @@ Packet Sent(const std::string& device, const std::string& neighbour, const Packe
   return sent;
 }
 
+// Frames to `mac` are for the node.
+void SetUplink(ProgRunner& runner, std::uint32_t ifindex, const std::string& mac) {
+  abi::uplink uplink = {};
+  for (std::size_t i = 0; i < sizeof(uplink.mac); ++i) {
+    uplink.mac[i] = static_cast<__u8>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
+  }
+  ASSERT_THAT(runner.SetXdpRow(names::kUplinks, ifindex, &uplink), IsOk());
+}
+
 std::vector<FlowCase> CasesOf(const std::string& kind) {
   std::vector<Flavor> flavors = AllFlavors();
   for (const Flavor& flavor : SctpFlavors()) flavors.push_back(flavor);
@@ -66,6 +75,11 @@ std::vector<FlowCase> CasesOf(const std::string& kind) {
 // A flow from outside to a pod of another node, established.
 class EarlyFlowTest : public FlowTest {
  protected:
+  void SetUp() override {
+    FlowTest::SetUp();
+    SetMac();
+  }
+  void SetMac() { SetUplink(runner(), Ifindex("uplink"), MacOf("uplink")); }
   ::testing::AssertionResult Goes(const Shape& shape = {}) {
     return Becomes(kXdp, ForwardPacket(shape), kSent,
                    Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend(), shape)));
@@ -114,18 +128,50 @@ TEST_P(EarlyFlowTest, AJumboFrameGoesToo) {
   EXPECT_TRUE(Returns({.payload = std::string(8800, 'y')}));
 }
 
-// What opens a flow, and what completes it, is TC's; nothing is noted of it here.
-TEST_P(EarlyFlowTest, WhatIsNotEstablishedIsLeft) {
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket(Syn())));
+// From its first packet on, in whichever of the two places each of them is dealt with.
+TEST_P(EarlyFlowTest, AFlowIsOpenedHereAndThere) {
+  const auto goes = [&](const Shape& shape, bool early) {
+    return early ? Goes(shape) : Forward(shape);
+  };
+  const auto returns = [&](const Shape& shape, bool early) {
+    return early ? Returns(shape) : Reply(shape);
+  };
+  for (unsigned where = 0; where < 16; ++where) {
+    SCOPED_TRACE(where);
+    SetUp();
+    snat_port_ = 0;
+    if ((where & 1) != 0) {
+      const RunResult first = Run(kXdp, ForwardPacket(Syn()));
+      ASSERT_EQ(first.verdict, kSent);
+      const absl::StatusOr<Packet> parsed = Parse(first.frame);
+      ASSERT_THAT(parsed, IsOk());
+      snat_port_ = PortsOf(*parsed).source;
+    } else {
+      ASSERT_TRUE(Forward(Syn()));
+    }
+    EXPECT_TRUE(returns(SynAck(), (where & 2) != 0));
+    EXPECT_EQ(FlowCount(), 0u);
+    // Of SCTP the backend's word counts, which comes after the client's.
+    const Shape echo{.chunk = flavor().sctp() ? std::optional<std::uint8_t>(kSctpCookieEcho)
+                                              : std::nullopt};
+    EXPECT_TRUE(goes(echo, (where & 4) != 0));
+    EXPECT_EQ(FlowCount(), 2u);
+    EXPECT_TRUE(goes({}, (where & 8) != 0));
+    EXPECT_EQ(ServiceStats(kServiceId).opened, 1u);
+    EXPECT_EQ(ServiceStats(kServiceId).packets_in, 3u);
+    EXPECT_EQ(ServiceStats(kServiceId).packets_out, 1u);
+    EXPECT_EQ(ServiceStats(kServiceId).failed, 0u);
+    EXPECT_EQ(AllDrops(), 0u);
+  }
+}
+
+// A frame that the network has flooded may be somebody's behind a bridge: it leaves no trace.
+TEST_P(EarlyFlowTest, AFrameForAnotherOpensNothing) {
+  Packet flooded = ForwardPacket(Syn());
+  std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
+  SetMac();
+  EXPECT_TRUE(Untouched(kXdp, flooded));
   EXPECT_EQ(OpeningCount(), 0u);
-  ASSERT_TRUE(Forward(Syn()));
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket(Syn())));
-  EXPECT_TRUE(Untouched(kXdp, ReplyPacket(SynAck())));
-  ASSERT_TRUE(Reply(SynAck()));
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
-  EXPECT_EQ(FlowCount(), 0u);
-  EXPECT_EQ(ServiceStats(kServiceId).packets_in, 1u);
-  EXPECT_EQ(ServiceStats(kServiceId).packets_out, 1u);
 }
 
 TEST_P(EarlyFlowTest, AFlowIsClosedHereAsThere) {
@@ -240,14 +286,7 @@ class EarlyRefuseTest : public ServiceTest {
  protected:
   void SetUp() override {
     ServiceTest::SetUp();
-    SetMac(MacOf("uplink"));
-  }
-  void SetMac(const std::string& mac) {
-    abi::uplink uplink = {};
-    for (std::size_t i = 0; i < sizeof(uplink.mac); ++i) {
-      uplink.mac[i] = static_cast<__u8>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
-    }
-    ASSERT_THAT(runner().SetXdpRow(names::kUplinks, Ifindex("uplink"), &uplink), IsOk());
+    SetUplink(runner(), Ifindex("uplink"), MacOf("uplink"));
   }
   void ExpectDroppedEarly(const Packet& packet, std::uint32_t reason, std::uint32_t service_id) {
     Packet flooded = packet;
@@ -275,13 +314,50 @@ TEST_P(EarlyRefuseTest, WhoMayNotComeInIsDroppedWithItsFirstPacket) {
   const std::uint16_t ranges = flavor().v6 ? abi::SL_SERVICE_RANGES_V6 : abi::SL_SERVICE_RANGES_V4;
   SetService(
       NodePort({Backend(addresses().remote, false)}, static_cast<std::uint16_t>(kPlain | ranges)));
-  const Packet first = Question(outside(), node_port());
-  if (flavor().protocol == 17) {
-    EXPECT_TRUE(Untouched(kXdp, first)) << "it may be of a flow that is being opened";
-    return;
+  ExpectDroppedEarly(Question(outside(), node_port()), abi::SL_REASON_SOURCE_DENIED, kService);
+  // What is in the middle of a flow that nobody knows is answered, by TC.
+  if (tcp()) {
+    EXPECT_TRUE(Untouched(kXdp, Question(outside(), node_port(), {})));
   }
-  ExpectDroppedEarly(first, abi::SL_REASON_SOURCE_DENIED, kService);
-  EXPECT_TRUE(Untouched(kXdp, Question(outside(), node_port(), {})));
+}
+
+// Decided once: TC does what was decided here, and does not take the packet for one sent again.
+TEST_P(EarlyRefuseTest, WhatALocalBackendGetsIsLeftWithTheDecision) {
+  SetService(NodePort({Backend(addresses().pod2, true), Backend(addresses().remote, false)}));
+  int local = 0;
+  for (std::uint16_t port = 1000; port < 1200; ++port) {
+    const Packet question = Question({addresses().outside, port}, node_port());
+    if (Run(kXdp, question).verdict == kSent) continue;
+    ++local;
+    EXPECT_TRUE(Becomes(kFromNet, question, kNext,
+                        Question({addresses().outside, port}, {addresses().pod2, kBackendPort})));
+  }
+  EXPECT_GT(local, 60);
+  EXPECT_LT(local, 140);
+  EXPECT_EQ(ServiceStats(kService).opened, 200u);
+  EXPECT_EQ(ServiceStats(kService).failed, 0u);
+  EXPECT_EQ(ServiceStats(kService).packets_in, 200u);
+}
+
+TEST_P(EarlyRefuseTest, APacketSentAgainIsSoForBothTogether) {
+  if (flavor().protocol == 17) return;
+  SetService(NodePort({Backend(addresses().pod2, true), Backend(addresses().pod1, true)}));
+  const Packet question = Question(outside(), node_port());
+  std::vector<std::string> chosen;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Untouched(kXdp, question));
+    const RunResult result = Run(kFromNet, question);
+    EXPECT_EQ(result.verdict, kNext);
+    const absl::StatusOr<Packet> sent = Parse(result.frame);
+    ASSERT_THAT(sent, IsOk());
+    chosen.push_back(DestinationOf(*sent));
+    EXPECT_EQ(ServiceStats(kService).failed, static_cast<unsigned>(i));
+  }
+  EXPECT_NE(chosen[0], chosen[1]);
+  EXPECT_NE(chosen[1], chosen[2]);
+  // And by TC alone.
+  EXPECT_EQ(Run(kFromNet, question).verdict, kNext);
+  EXPECT_EQ(ServiceStats(kService).failed, 3u);
 }
 
 // Whoever asks for a port that an address does not have is answered, by TC.
