@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
+#include "packet/checksum.h"
 
 enum packet_class {
 	PACKET_OTHER,	   /* nothing that a service could be meant by */
@@ -126,47 +127,6 @@ static __always_inline __u32 entry_ports(const struct flow_entry *entry)
 static __always_inline void entry_set_ports(struct flow_entry *entry, __u32 ports)
 {
 	*(__u32 *)&entry->new_source_port = ports;
-}
-
-/* Ones' complement arithmetic on 32-bit words, in 64 bits (RFC 1624). */
-static __always_inline __u64 checksum_add(__u64 diff, __u32 old, __u32 new)
-{
-	return diff + (__u32)~old + new;
-}
-
-static __always_inline __u32 checksum_fold32(__u64 diff)
-{
-	diff = (diff & 0xffffffff) + (diff >> 32);
-	diff = (diff & 0xffffffff) + (diff >> 32);
-	return (__u32)diff;
-}
-
-static __always_inline __u16 checksum_fold16(__u64 sum)
-{
-	sum = checksum_fold32(sum);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__u16)sum;
-}
-
-/* The checksum @check of words that have changed by @diff. */
-static __always_inline __u16 checksum_update(__u16 check, __u64 diff)
-{
-	return ~checksum_fold16((__u64)(__u16)~check + checksum_fold32(diff));
-}
-
-/* Return: the sum of the pseudo header, of which the addresses are @a and @b in either order. */
-static __always_inline __u64 checksum_pseudo(const struct addr *a, const struct addr *b, bool v4,
-					     __u32 length, __u32 protocol)
-{
-	__u64 sum = (__u64)bpf_htonl(length) + bpf_htonl(protocol);
-
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		if (!v4 || i == 3)
-			sum += (__u64)a->w[i] + b->w[i];
-	}
-	return sum;
 }
 
 /* The two bits of TOS and traffic class that say how congested the way was (RFC 3168 5). */

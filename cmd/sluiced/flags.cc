@@ -39,6 +39,9 @@ struct FlagTexts {
   std::string xdp = "off";
   std::string health_keeper = "start";
   std::string snat_ports = "5000-29999";
+  std::string forwarding = "snat";
+  std::string encapsulation = "ipip";
+  std::string node_service = "kube-system/sluice";
   std::string tcp_established = "2h13m20s";
   std::string tcp_closing = "10s";
   std::string tcp_reset = "120s";
@@ -95,6 +98,20 @@ void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
                "Let NodePorts hide the node's own listeners on 22, 2379, 2380, 6443 and 10250");
   app.add_option("--snat-ports", texts.snat_ports,
                  "Source ports for packets to backends on other nodes, MIN-MAX")
+      ->capture_default_str();
+  app.add_option("--forwarding", texts.forwarding,
+                 "How packets from outside reach backends of other nodes: snat: with this node's "
+                 "address; dsr: unchanged, encapsulated, and the other node answers the client; "
+                 "hybrid: dsr for TCP. A Service's annotation sluice.io/forwarding says otherwise")
+      ->check(CLI::IsMember({"snat", "dsr", "hybrid"}))
+      ->capture_default_str();
+  app.add_option("--dsr-encapsulation", texts.encapsulation,
+                 "For dsr: ipip, or gue: behind UDP port 6080, for networks that spread by ports")
+      ->check(CLI::IsMember({"ipip", "gue"}))
+      ->capture_default_str();
+  app.add_option("--node-service", texts.node_service,
+                 "NAMESPACE/NAME of the headless Service that selects the pods of sluice: nodes "
+                 "with an endpoint there take encapsulated packets")
       ->capture_default_str();
   app.add_option("--metrics-backends", options.metrics_backends,
                  "Endpoints that have metrics of their own, those with the lowest ids; others are "
@@ -194,6 +211,14 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   const auto snat = ParsePortRange(texts.snat_ports);
   RETURN_IF_ERROR(Annotate(snat.status(), "--snat-ports"));
   options.snat_ports = *snat;
+  options.forwarding = ForwardingNamed(texts.forwarding).value_or(Forwarding::kSnat);
+  if (texts.encapsulation == "gue") options.tunnel = abi::SL_TUNNEL_GUE;
+  const std::vector<std::string> node_service = absl::StrSplit(texts.node_service, '/');
+  if (node_service.size() != 2 || node_service[0].empty() || node_service[1].empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--node-service \"", texts.node_service, "\": NAMESPACE/NAME is wanted"));
+  }
+  options.node_service = {node_service[0], node_service[1]};
   SweepTimeouts& timeouts = options.timeouts;
   ASSIGN_OR_RETURN(timeouts.tcp_established,
                    ReadTimeout("--tcp-established-timeout", texts.tcp_established));

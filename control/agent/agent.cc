@@ -144,6 +144,7 @@ absl::Status Agent::CreateParts() {
   Reconciler::Setup setup;
   setup.tables = MapTables::Of(maps);
   setup.node_name = options_.node_name;
+  setup.node_service = options_.node_service;
   setup.node_config = [this](const model::Node* own_node) { return MakeNodeConfig(own_node); };
   setup.wake = [this](absl::Duration delay) { wake_.After(delay); };
   setup.source_generation = [this] { return source_->Generation(); };
@@ -328,6 +329,7 @@ NodeConfig Agent::MakeNodeConfig(const model::Node* own_node) {
   config.node_name = options_.node_name;
   config.node_port_addresses = node_->addresses().node_ports;
   config.machine_addresses = api_servers_;
+  config.forwarding = options_.forwarding;
   // Link-local ones come and go with pods' interfaces, and no load balancer has one.
   for (const IpAddress& address : node_->addresses().local) {
     if (!address.is_link_local() && !address.is_loopback()) {

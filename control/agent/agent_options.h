@@ -12,6 +12,7 @@
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/port_ranges.h"
 #include "control/datapath/xdp_attachment.h"
+#include "control/desired/build_desired_state.h"
 #include "control/gc/conntrack_sweep.h"
 #include "control/kubernetes/kube_options.h"
 
@@ -44,6 +45,9 @@ struct AgentOptions {
   std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
   XdpMode xdp = XdpMode::kOff;
   PortRange snat_ports = {5000, 29999};
+  Forwarding forwarding = Forwarding::kSnat;  // of Services that say nothing else
+  abi::sl_tunnel_kind tunnel = abi::SL_TUNNEL_IPIP;
+  ObjectName node_service = {"kube-system", "sluice"};  // whose slices say who runs sluice
   MapSizes sizes;
   SweepTimeouts timeouts;
   std::string healthz_address = "0.0.0.0:10256";    // empty: not served

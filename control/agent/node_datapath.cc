@@ -222,10 +222,25 @@ void NodeDatapath::OnNetworkChange() {
   if (changed) on_addresses_();
 }
 
+// Of the interface that has the address: other nodes are reached by it, or by one of its kind.
+std::uint32_t NodeDatapath::MtuOf(const std::optional<IpAddress>& address) const {
+  const NetworkState& network = monitor_->state();
+  for (const LinkAddress& one : network.addresses) {
+    const auto link = network.links.find(one.ifindex);
+    if (one.address == address && link != network.links.end()) return link->second.mtu;
+  }
+  return 0;
+}
+
 void NodeDatapath::WriteConfig() {
   abi::node_config config = MakeNodeConfig(
       addresses_, options_.snat_ports, service_range_ ? service_cidrs_ : std::vector<IpPrefix>{});
   config.hash_seed = config_.hash_seed;
+  config.tunnel_kind = static_cast<__u8>(options_.tunnel);
+  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
+    config.tunnel_mss[family] =
+        TunnelMss(MtuOf(addresses_.source[family]), family, options_.tunnel);
+  }
   // Also when nothing has changed: the filter may be a new one.
   for (const abi::addr& address : config.node_address) maps_->filter().AddAddress(address);
   if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;

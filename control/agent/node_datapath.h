@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -72,6 +73,7 @@ class NodeDatapath {
   void OnNetworkChange();
   void Attach(const std::vector<Interface>& interfaces);
   void ReportInterfaces(const std::vector<AttachedInterface>& now) const;
+  std::uint32_t MtuOf(const std::optional<IpAddress>& address) const;
   void WriteConfig();
   void CheckForwarding();
   void OnDrop(const abi::drop_event& event) const;

@@ -11,7 +11,8 @@ MapTables MapTables::Of(const MapSet& maps) {
   return {&maps.services(),         &maps.service_stats(), &maps.service_names(),
           &maps.source_ranges(),    &maps.backends(),      &maps.backend_stats(),
           &maps.connection_stats(), &maps.affinity(),      &maps.slots(),
-          &maps.filter(),           &maps.loads()};
+          &maps.filter(),           &maps.loads(),         &maps.nodes(),
+          &maps.node_ids()};
 }
 
 MapLimits MapTables::Limits() const {

@@ -25,6 +25,8 @@ struct MapTables {
   SlotArray* slots = nullptr;
   FilterArray* filter = nullptr;
   LoadArray* loads = nullptr;
+  Table<std::uint32_t, abi::node>* nodes = nullptr;     // null: other nodes are not known
+  Table<abi::addr, std::uint32_t>* node_ids = nullptr;  // with `nodes`
 
   static MapTables Of(const MapSet& maps);
   MapLimits Limits() const;

@@ -22,6 +22,11 @@ std::uint64_t Ns(absl::Duration duration) {
   return static_cast<std::uint64_t>(absl::ToInt64Nanoseconds(duration));
 }
 
+std::string NoRoomForNodes(std::size_t left_out) {
+  return absl::StrCat("map sl_nodes has room for ", abi::SL_NODES - 1, " nodes: ", left_out,
+                      " more are reached by SNAT, and take nothing from here encapsulated");
+}
+
 // Those that do not parse are no machine's.
 void AddNodeAddresses(const ClusterState& cluster, std::set<IpAddress>& addresses) {
   cluster.ForEachNode([&](const model::Node& node) {
@@ -32,18 +37,6 @@ void AddNodeAddresses(const ClusterState& cluster, std::set<IpAddress>& addresse
   });
 }
 
-NodeConfig AskNodeConfig(const Reconciler::NodeConfigSource& source, const ClusterState& cluster) {
-  const model::Node* node = cluster.own_node();
-  NodeConfig config = source(node);
-  if (config.node_name.empty()) config.node_name = cluster.own_node_name();
-  if (config.zone.empty() && node != nullptr) {
-    const auto zone = node->metadata().labels().find(kZoneLabel);
-    if (zone != node->metadata().labels().end()) config.zone = zone->second;
-  }
-  AddNodeAddresses(cluster, config.machine_addresses);
-  return config;
-}
-
 }  // namespace
 
 Reconciler::Reconciler(Setup setup, const Clock& clock, const ReconcilerOptions& options)
@@ -51,20 +44,36 @@ Reconciler::Reconciler(Setup setup, const Clock& clock, const ReconcilerOptions&
       clock_(clock),
       options_(options),
       writer_(setup_.tables),
+      node_rows_(setup_.tables.nodes, setup_.tables.node_ids),
       cluster_(setup_.node_name),
-      tracker_(AskNodeConfig(setup_.node_config, cluster_)),
+      tracker_(AskNodeConfig()),
       retry_delay_(options.retry_min) {}
 
 absl::Status Reconciler::Start() {
   ASSIGN_OR_RETURN(MapRows rows, ReadMaps(setup_.tables));
   writer_.CoverByFilter(rows);
   state_ = MapState::FromRows(setup_.tables.Limits(), std::move(rows), Now());
+  ASSIGN_OR_RETURN(const auto nodes, node_rows_.Start());
+  nodes_.Adopt(nodes);
   // Whom clients were bound to under ids that no service has any more must not pass to the next
   // service with the id.
   std::set<std::uint32_t> named;
   for (const auto& [name, id] : state_->service_ids()) named.insert(id);
   return Annotate(writer_.ForgetAffinityOf([&](std::uint32_t id) { return !named.contains(id); }),
                   "forget the affinity of services that are gone");
+}
+
+NodeConfig Reconciler::AskNodeConfig() const {
+  const model::Node* node = cluster_.own_node();
+  NodeConfig config = setup_.node_config(node);
+  if (config.node_name.empty()) config.node_name = cluster_.own_node_name();
+  if (config.zone.empty() && node != nullptr) {
+    const auto zone = node->metadata().labels().find(kZoneLabel);
+    if (zone != node->metadata().labels().end()) config.zone = zone->second;
+  }
+  AddNodeAddresses(cluster_, config.machine_addresses);
+  config.nodes = &nodes_;
+  return config;
 }
 
 void Reconciler::SetService(model::Service service) {
@@ -114,7 +123,7 @@ void Reconciler::ReportProblem(const std::string& origin, const std::string& obj
 void Reconciler::ClearProblems(const std::string& origin) { source_problems_.erase(origin); }
 
 void Reconciler::NodeChanged() {
-  NodeConfig config = AskNodeConfig(setup_.node_config, cluster_);
+  NodeConfig config = AskNodeConfig();
   if (config == tracker_.node()) return;
   std::set<ServicePortName> changed;
   // What comes and goes most, and concerns few Services.
@@ -176,12 +185,13 @@ void Reconciler::TakeChanges() {
   const Changes changes = cluster_.TakeChanges();
   events_pending_ = false;
   std::set<ServicePortName> changed;
+  FollowNodes(changes, changed);
   if (changes.all) {
-    tracker_.SetNode(AskNodeConfig(setup_.node_config, cluster_));
+    tracker_.SetNode(AskNodeConfig());
     tracker_.UpdateAll(cluster_, changed);
   } else {
     if (changes.machines) {
-      NodeConfig config = AskNodeConfig(setup_.node_config, cluster_);
+      NodeConfig config = AskNodeConfig();
       tracker_.SetMachineAddresses(std::move(config.machine_addresses), cluster_, changed);
     }
     for (const ObjectName& service : changes.services) tracker_.Update(service, cluster_, changed);
@@ -190,6 +200,24 @@ void Reconciler::TakeChanges() {
   if (!plan_all_) return;
   for (const auto& [name, service] : tracker_.services()) dirty_.insert(name);
   for (const auto& [name, id] : state_->service_ids()) dirty_.insert(name);
+}
+
+// A node that has come or gone concerns the Services whose packets are passed on to it.
+void Reconciler::FollowNodes(const Changes& changes, std::set<ServicePortName>& changed) {
+  if (!changes.all && !changes.machines && !plan_all_ &&
+      !changes.services.contains(setup_.node_service)) {
+    return;
+  }
+  const std::size_t left_out = nodes_.left_out();
+  if (!nodes_.Update(cluster_, setup_.node_service)) return;
+  if (nodes_.left_out() > left_out) {
+    spdlog::error("{}", NoRoomForNodes(nodes_.left_out()));
+  }
+  std::set<ObjectName> concerned;
+  for (const auto& [name, service] : tracker_.services()) {
+    if (service.dsr) concerned.insert({name.name_space, name.name});
+  }
+  for (const ObjectName& name : concerned) tracker_.Update(name, cluster_, changed);
 }
 
 void Reconciler::Reconcile() {
@@ -206,11 +234,11 @@ void Reconciler::Reconcile() {
   });
   Round round;
   std::vector<ServicePortName> names;
-  for (std::size_t next = 0; next < order.size() || round.plans == 0;) {
+  round.status = node_rows_.Write(nodes_.rows());
+  for (std::size_t next = 0; round.status.ok() && (next < order.size() || round.plans == 0);) {
     names.clear();
     for (; next < order.size() && names.size() < per_plan; ++next) names.push_back(*order[next]);
     PlanAndWrite(names, next < order.size(), round);
-    if (!round.status.ok()) break;
   }
   if (round.status.ok() && round.plans > 1 && !round.refused.empty()) {
     // Once more together, so that the need that is reported is that of all.
@@ -220,6 +248,7 @@ void Reconciler::Reconcile() {
     round.shortages.clear();
     PlanAndWrite(names, false, round);
   }
+  if (round.status.ok()) round.status = node_rows_.Remove(nodes_.rows());
   ++counters_.rounds;
   if (round.rows == 0) ++counters_.empty_rounds;
   counters_.rows_written += round.rows;
@@ -301,6 +330,11 @@ void Reconciler::Verify() {
                  std::string(rows.status().message()));
     return;
   }
+  if (const auto nodes = node_rows_.Start(); nodes.ok()) {
+    absl::Status mended = node_rows_.Write(nodes_.rows());
+    if (mended.ok()) mended = node_rows_.Remove(nodes_.rows());
+    if (!mended.ok()) spdlog::warn("the nodes' rows: {}", std::string(mended.message()));
+  }
   writer_.CoverByFilter(*rows);
   MapState found = MapState::FromRows(setup_.tables.Limits(), *std::move(rows), Now());
   const std::size_t differences = state_->CountDifferences(found);
@@ -360,6 +394,7 @@ std::vector<std::string> Reconciler::degraded() const {
     reasons.push_back(absl::StrCat(ToString(shortage), "; ", refused_.size(),
                                    " service port(s) stay as they were"));
   }
+  if (nodes_.left_out() > 0) reasons.push_back(NoRoomForNodes(nodes_.left_out()));
   if (shortages_.empty() && !refused_.empty()) {
     reasons.push_back(std::string(refused_.begin()->second.message()));
   }

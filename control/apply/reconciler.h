@@ -18,8 +18,10 @@
 
 #include "control/apply/map_tables.h"
 #include "control/apply/map_writer.h"
+#include "control/apply/node_rows.h"
 #include "control/base/clock.h"
 #include "control/desired/desired_tracker.h"
+#include "control/desired/node_table.h"
 #include "control/model/cluster_state.h"
 #include "control/plan/planner.h"
 #include "control/source/cluster_source.h"
@@ -80,6 +82,7 @@ class Reconciler final : public ClusterSink {
   struct Setup {
     MapTables tables;
     std::string node_name;
+    ObjectName node_service;  // whose slices say which nodes run sluice
     NodeConfigSource node_config;
     WakeAfter wake;
     std::function<std::uint64_t()> source_generation;  // ClusterSource::Generation()
@@ -136,6 +139,7 @@ class Reconciler final : public ClusterSink {
   std::size_t slices_without_service() const { return tracker_.slices_without_service(); }
   const ClusterState& cluster() const { return cluster_; }
   const NodeConfig& node_config() const { return tracker_.node(); }
+  const NodeTable& nodes() const { return nodes_; }
   const ReconcilerCounters& counters() const { return counters_; }
 
  private:
@@ -155,7 +159,9 @@ class Reconciler final : public ClusterSink {
   bool HasChanges() const;
   bool HasWork() const { return HasChanges() || !refused_.empty(); }
   std::uint64_t GenerationOf(bool busy, std::uint64_t round) const;
+  NodeConfig AskNodeConfig() const;
   void TakeChanges();
+  void FollowNodes(const Changes& changes, std::set<ServicePortName>& changed);
   void Reconcile();
   void PlanAndWrite(const std::vector<ServicePortName>& names, bool more_follows, Round& round);
   void AfterRound(const Round& round);
@@ -166,7 +172,9 @@ class Reconciler final : public ClusterSink {
   const Clock& clock_;
   ReconcilerOptions options_;
   MapWriter writer_;
+  NodeRows node_rows_;
   ClusterState cluster_;
+  NodeTable nodes_;
   DesiredTracker tracker_;
   std::optional<MapState> state_;
   SyncState sync_state_ = SyncState::kAwaiting;

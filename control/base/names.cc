@@ -45,9 +45,15 @@ std::string_view FrontendKindName(std::uint32_t kind) {
     case abi::SL_FRONTEND_ADDRESS:
     case abi::SL_FRONTEND_EXTERNAL_ADDRESS:
       return "Address";
+    case abi::SL_FRONTEND_TUNNELLED:
+      return "Tunnelled";
     default:
       return kUnknown;
   }
+}
+
+bool IsReachedByClients(std::uint32_t kind) {
+  return !abi::frontend_is_address(kind) && kind != abi::SL_FRONTEND_TUNNELLED;
 }
 
 std::string_view VerdictName(std::uint32_t verdict) {

@@ -16,6 +16,9 @@ namespace sluice {
 std::string_view ReasonName(std::uint32_t reason);
 // enum sl_frontend_kind: "ClusterIP", "NodePort", "ExternalIP", "LoadBalancer", "Address".
 std::string_view FrontendKindName(std::uint32_t kind);
+// Whether clients reach a service there: not the row of an address, nor what stands beside a
+// frontend for packets that other nodes pass on.
+bool IsReachedByClients(std::uint32_t kind);
 // enum sl_algorithm, as the annotation has it: "random", "maglev" (both kinds), "least-connection".
 std::string_view AlgorithmName(std::uint32_t algorithm);
 // The other way round: SL_ALGORITHM_MAGLEV for "maglev". Empty: no such name.

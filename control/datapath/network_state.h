@@ -22,6 +22,7 @@ struct Link {
   bool peer_elsewhere = false;  // its peer (IFLA_LINK) is in another network namespace
   int master = 0;               // ifindex of the bridge, bond or VRF that it belongs to; 0: none
   std::array<std::uint8_t, 6> mac{};  // zeros: it has none of that length
+  std::uint32_t mtu = 0;
   int lower = 0;  // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
 
   friend bool operator==(const Link&, const Link&) = default;

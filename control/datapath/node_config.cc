@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/datapath/node_config.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace sluice {
@@ -28,6 +30,14 @@ absl::Status CheckServiceCidrs(const std::vector<IpPrefix>& service_cidrs) {
     }
   }
   return absl::OkStatus();
+}
+
+std::uint16_t TunnelMss(std::uint32_t mtu, abi::sl_family family, abi::sl_tunnel_kind kind) {
+  constexpr std::uint32_t kTcp = 20, kUdp = 8, kLargest = 65535;
+  const std::uint32_t ip = family == abi::SL_FAMILY_V4 ? 20 : 40;
+  const std::uint32_t headers = 2 * ip + kTcp + (kind == abi::SL_TUNNEL_GUE ? kUdp : 0);
+  return mtu <= headers ? std::uint16_t{0}
+                        : static_cast<std::uint16_t>(std::min(mtu - headers, kLargest));
 }
 
 abi::node_config MakeNodeConfig(const NodeAddresses& addresses, const PortRange& snat,

@@ -28,4 +28,8 @@ absl::Status CheckServiceCidrs(const std::vector<IpPrefix>& service_cidrs);
 abi::node_config MakeNodeConfig(const NodeAddresses& addresses, const PortRange& snat,
                                 const std::vector<IpPrefix>& service_cidrs);
 
+// The largest payload of a TCP segment that, with its headers and those around it, `mtu` has room
+// for; 0 for an MTU of 0, which is not known.
+std::uint16_t TunnelMss(std::uint32_t mtu, abi::sl_family family, abi::sl_tunnel_kind kind);
+
 }  // namespace sluice

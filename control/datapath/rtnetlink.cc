@@ -220,6 +220,7 @@ std::optional<Link> ParseLink(const nlmsghdr& message) {
   link.flags = header->ifi_flags;
   link.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;
   link.master = Index(attributes[IFLA_MASTER]);
+  link.mtu = U32(attributes[IFLA_MTU]).value_or(0);
   link.lower = Index(attributes[IFLA_LINK]);
   const nlattr* mac = attributes[IFLA_ADDRESS];
   if (mac != nullptr && mnl_attr_get_payload_len(mac) == link.mac.size()) {

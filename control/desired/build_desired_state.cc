@@ -59,6 +59,13 @@ void SumUpSets(std::vector<DesiredService>& ports) {
 
 }  // namespace
 
+std::optional<Forwarding> ForwardingNamed(std::string_view name) {
+  if (name == "snat") return Forwarding::kSnat;
+  if (name == "dsr") return Forwarding::kDsr;
+  if (name == "hybrid") return Forwarding::kHybrid;
+  return std::nullopt;
+}
+
 std::string WhyNotServed(const model::Service& service, const NodeConfig& node) {
   const auto& labels = service.metadata().labels();
   const model::ServiceSpec& spec = service.spec();
@@ -117,6 +124,7 @@ BuiltService BuildService(const model::Service& service,
   const std::vector<IpPrefix> source_ranges = ReadSourceRanges(service, addresses, problems);
   const std::uint32_t affinity_s = ReadAffinity(service, problems);
   const abi::sl_algorithm algorithm = ReadAlgorithm(service, problems);
+  const Forwarding forwarding = ReadForwarding(service, node.forwarding, problems);
   const bool internal_local =
       ReadPolicy("internalTrafficPolicy", service.spec().internal_traffic_policy(), problems);
   const bool external_local =
@@ -127,8 +135,11 @@ BuiltService BuildService(const model::Service& service,
     DesiredService desired;
     desired.name = {meta.name_space(), meta.name(), port.name, port.protocol};
     desired.type = type;
+    desired.dsr = IsPassedOn(forwarding, port.protocol);
     desired.frontends = FrontendsOf(port, addresses, node, problems);
-    desired.backends = BackendsOf(port, slices, node);
+    // With policy Local nothing is passed on.
+    if (desired.dsr && !external_local) AddTunnelled(desired.frontends);
+    desired.backends = BackendsOf(port, slices, node, desired.dsr);
     desired.internal_local = internal_local;
     desired.external_local = external_local;
     desired.affinity_s = affinity_s;

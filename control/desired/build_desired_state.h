@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,17 @@
 #include "control/model/ip_address.h"
 
 namespace sluice {
+
+class NodeTable;
+
+// How packets from outside reach a backend of another node (annotation sluice.io/forwarding).
+enum class Forwarding : std::uint8_t {
+  kSnat,    // with this node's address as their source; the answer comes back here
+  kDsr,     // as they came, wrapped; the other node answers the client itself
+  kHybrid,  // TCP as kDsr, UDP as kSnat
+};
+// "snat", "dsr", "hybrid"; nothing for another word.
+std::optional<Forwarding> ForwardingNamed(std::string_view name);
 
 // What the rules need to know about this node and this agent.
 struct NodeConfig {
@@ -30,6 +43,8 @@ struct NodeConfig {
   std::set<std::pair<std::uint32_t, std::uint16_t>> refused_node_ports;
   // Services labelled for another proxy are skipped unless the label says this.
   std::string proxy_name = "sluice";
+  Forwarding forwarding = Forwarding::kSnat;  // of Services that say nothing else
+  const NodeTable* nodes = nullptr;           // where the other nodes are; null: none are known
 
   friend bool operator==(const NodeConfig&, const NodeConfig&) = default;
 };

@@ -50,10 +50,13 @@ enum class BackendState : std::uint8_t {
   kNotReady,     // keeps the flows that it has
 };
 
-// 28 bytes, of which a large cluster has 100,000: the name of its node, which only people ask for,
+// 32 bytes, of which a large cluster has 100,000: the name of its node, which only people ask for,
 // is looked up when they do (NodeNamesOf).
 struct DesiredBackend {
   BackendAddress address;
+  // Index of its node in sl_nodes, of services whose packets are passed on to other nodes; 0: this
+  // node, or not known.
+  std::uint16_t node = 0;
   BackendState state = BackendState::kReady;
   bool local = false;           // on this node
   bool in_cluster_set = false;  // usable for traffic of policy Cluster
@@ -69,7 +72,8 @@ struct DesiredService {
   std::vector<DesiredBackend> backends;  // sorted by address, unique; every endpoint that exists
   bool internal_local = false;           // internalTrafficPolicy: Local (ClusterIP only)
   bool external_local = false;           // externalTrafficPolicy: Local
-  std::uint32_t affinity_s = 0;          // 0: none
+  bool dsr = false;              // packets from outside are passed on to other nodes as they are
+  std::uint32_t affinity_s = 0;  // 0: none
   abi::sl_algorithm algorithm = abi::SL_ALGORITHM_RANDOM;
   std::vector<IpPrefix> source_ranges;  // empty: everyone; guards EXTERNAL_IP and LOAD_BALANCER
   // Of the whole Service, by enum sl_family: whether some port has endpoints in the set.

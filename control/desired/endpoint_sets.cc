@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "control/base/names.h"
+#include "control/desired/node_table.h"
 
 namespace sluice {
 namespace {
@@ -222,12 +223,16 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
 
 std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
                                        std::span<const model::EndpointSlice* const> slices,
-                                       const NodeConfig& node) {
+                                       const NodeConfig& node, bool with_nodes) {
   const CandidateMap candidates = CandidatesOf(port, slices, node);
   std::vector<DesiredBackend> backends;
   backends.reserve(candidates.size());
   MakeSets(candidates, true, node, backends);
   MakeSets(candidates, false, node, backends);
+  for (DesiredBackend& backend : backends) {
+    if (!with_nodes || node.nodes == nullptr || backend.local) continue;
+    backend.node = node.nodes->IndexOf(candidates.at(backend.address).NodeName());
+  }
   std::sort(backends.begin(), backends.end());
   return backends;
 }

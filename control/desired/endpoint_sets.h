@@ -17,10 +17,10 @@ void CheckSlices(std::span<const model::EndpointSlice* const> slices,
                  std::vector<Problem>& problems);
 
 // The endpoints of `port`, joined by name and protocol, sorted by address and unique, with their
-// states and sets. Sets are made for each family by itself.
+// states and sets. Sets are made for each family by itself. `with_nodes`: with the nodes' indices.
 std::vector<DesiredBackend> BackendsOf(const PortSpec& port,
                                        std::span<const model::EndpointSlice* const> slices,
-                                       const NodeConfig& node);
+                                       const NodeConfig& node, bool with_nodes);
 
 // Whether `slice` counts at all and has a port for `port`: else its endpoints are not the port's.
 bool HasPort(const model::EndpointSlice& slice, const PortSpec& port);

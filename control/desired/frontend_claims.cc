@@ -99,6 +99,8 @@ std::vector<Frontend> FrontendClaims::Won(const ServicePortName& name) const {
 std::vector<Problem> FrontendClaims::Conflicts() const {
   std::set<Problem> conflicts;
   for (const abi::service_key& key : contested_) {
+    // It goes with the frontend that it stands beside, of which the conflict is told.
+    if ((key.protocol & abi::SL_PROTOCOL_TUNNELLED) != 0) continue;
     const Claimants& claimants = claims_.at(key);
     const Claimant& winner = *claimants.front();
     for (const Claimant* loser : claimants) {

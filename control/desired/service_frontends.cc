@@ -20,6 +20,7 @@ constexpr std::int32_t kMaxPort = 65535;
 constexpr std::uint32_t kDefaultAffinitySeconds = 10800;  // as the API server fills in
 constexpr std::uint32_t kMaxAffinitySeconds = 86400;
 constexpr char kAlgorithmAnnotation[] = "sluice.io/algorithm";
+constexpr char kForwardingAnnotation[] = "sluice.io/forwarding";
 constexpr char kHashAnnotation[] = "sluice.io/hash";
 constexpr char kHashSource[] = "source";    // by the client's address
 constexpr char kHashFlow[] = "5-tuple";     // by all that tells a flow from others, the default
@@ -215,7 +216,7 @@ abi::sl_algorithm ReadAlgorithm(const model::Service& service, ProblemList& prob
       }
     } else if (key == kHashAnnotation) {
       hash = value;
-    } else if (absl::StartsWith(key, kAnnotationPrefix)) {
+    } else if (absl::StartsWith(key, kAnnotationPrefix) && key != kForwardingAnnotation) {
       problems.Add(absl::StrCat("annotation ", key, ": not known to this version; it is ignored"));
     }
   }
@@ -231,6 +232,41 @@ abi::sl_algorithm ReadAlgorithm(const model::Service& service, ProblemList& prob
     return abi::SL_ALGORITHM_MAGLEV_SOURCE;
   }
   return algorithm;
+}
+
+Forwarding ReadForwarding(const model::Service& service, Forwarding otherwise,
+                          ProblemList& problems) {
+  const auto& annotations = service.metadata().annotations();
+  const auto it = annotations.find(kForwardingAnnotation);
+  if (it == annotations.end()) return otherwise;
+  const std::optional<Forwarding> named = ForwardingNamed(it->second);
+  if (!named.has_value()) {
+    problems.Add(absl::StrCat("annotation ", kForwardingAnnotation, ": unknown value \"",
+                              it->second,
+                              "\", there are snat, dsr and hybrid; taken as --forwarding says"));
+  }
+  return named.value_or(otherwise);
+}
+
+bool IsPassedOn(Forwarding forwarding, std::uint32_t protocol) {
+  if (protocol == IPPROTO_TCP) return forwarding != Forwarding::kSnat;
+  return protocol == IPPROTO_UDP && forwarding == Forwarding::kDsr;
+}
+
+void AddTunnelled(std::vector<Frontend>& frontends) {
+  std::vector<Frontend> tunnelled;
+  for (Frontend frontend : frontends) {
+    if (frontend.kind != abi::SL_FRONTEND_NODE_PORT &&
+        frontend.kind != abi::SL_FRONTEND_EXTERNAL_IP &&
+        frontend.kind != abi::SL_FRONTEND_LOAD_BALANCER) {
+      continue;
+    }
+    frontend.kind = abi::SL_FRONTEND_TUNNELLED;
+    frontend.protocol |= abi::SL_PROTOCOL_TUNNELLED;
+    tunnelled.push_back(frontend);
+  }
+  frontends.insert(frontends.end(), tunnelled.begin(), tunnelled.end());
+  std::sort(frontends.begin(), frontends.end());
 }
 
 std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& addresses,

@@ -56,12 +56,20 @@ std::vector<IpPrefix> ReadSourceRanges(const model::Service& service, ServiceAdd
                                        ProblemList& problems);
 // Seconds; 0: no affinity.
 std::uint32_t ReadAffinity(const model::Service& service, ProblemList& problems);
+// Of the annotation kForwardingAnnotation; `otherwise` where it says nothing, or no word there is.
+Forwarding ReadForwarding(const model::Service& service, Forwarding otherwise,
+                          ProblemList& problems);
+// Whether packets of the protocol are. SCTP's are not: nothing here could clamp what it sends.
+bool IsPassedOn(Forwarding forwarding, std::uint32_t protocol);
 // Of the annotations kAlgorithmAnnotation and kHashAnnotation; others of ours are reported.
 abi::sl_algorithm ReadAlgorithm(const model::Service& service, ProblemList& problems);
 
 // All that `port` claims, sorted, unique by address, port and protocol.
 std::vector<Frontend> FrontendsOf(const PortSpec& port, const ServiceAddresses& addresses,
                                   const NodeConfig& node, ProblemList& problems);
+
+// Adds what each frontend that the network reaches is to packets that other nodes have passed on.
+void AddTunnelled(std::vector<Frontend>& frontends);
 
 // An address that a Service or an endpoint may have. Errors: INVALID_ARGUMENT saying why not.
 absl::StatusOr<IpAddress> ParseUnicast(const std::string& text);

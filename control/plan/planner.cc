@@ -350,6 +350,7 @@ void PlanBuilder::TakeOverBackends(const DesiredService& service, const Draft& d
       row.service_id = draft.service_id;
       if (row.generation > 1) zero_backend_stats_.ids.push_back(id);
     }
+    row.node = backend.node;
     row.flags = static_cast<__u8>((there.flags & ~unsigned{abi::SL_BACKEND_ORPHAN}) | flags);
     if (row != there) write_backends_.rows.emplace_back(id, row);
     if (row.flags == flags) continue;

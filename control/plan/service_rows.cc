@@ -58,7 +58,9 @@ abi::sl_family FamilyOf(const IpAddress& address) {
 
 BackendSet SetFor(const DesiredService& service, abi::sl_frontend_kind kind, abi::sl_scope scope) {
   bool local = false;
-  if (IsOfCluster(kind)) {
+  if (kind == abi::SL_FRONTEND_TUNNELLED) {
+    local = true;
+  } else if (IsOfCluster(kind)) {
     local = service.internal_local;
   } else {
     // From pods and the node itself, external addresses are short-circuited to the cluster set.
@@ -115,6 +117,10 @@ abi::service RowOf(const DesiredService& service, const Frontend& frontend,
   }
   if (IsGuarded(frontend.kind) && family.filtered) {
     flags |= frontend.address.is_v4() ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;
+  }
+  if (service.dsr && !service.external_local && !IsOfCluster(frontend.kind) &&
+      !abi::frontend_is_address(frontend.kind) && frontend.kind != abi::SL_FRONTEND_TUNNELLED) {
+    flags |= abi::SL_SERVICE_DSR;
   }
   abi::service row = {};
   row.kind = static_cast<__u8>(frontend.kind);

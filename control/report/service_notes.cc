@@ -52,7 +52,7 @@ bool IsReadyHere(const AgentBackend& backend) { return IsReady(backend) && backe
 Facts FactsOf(const PinnedState& state, std::uint32_t id, const AgentService* service) {
   Facts facts;
   for (const auto& [key, row] : state.frontends) {
-    if (id == 0 || row.id != id || abi::frontend_is_address(row.kind)) continue;
+    if (id == 0 || row.id != id || !IsReachedByClients(row.kind)) continue;
     FamilyFacts& family = facts[FamilyOf(IpAddress::FromAbi(key.address))];
     (row.kind == abi::SL_FRONTEND_CLUSTER_IP ? family.cluster_ip : family.outside) = true;
     const bool pods = row.slots[abi::SL_SCOPE_INTERNAL].count == 0;

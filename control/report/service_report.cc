@@ -108,7 +108,7 @@ std::map<std::uint32_t, std::vector<FrontendReport>> FrontendsByService(const Pi
     return order(a) < order(b);
   });
   for (const auto& [key, service] : rows) {
-    if (abi::frontend_is_address(service.kind)) continue;
+    if (!IsReachedByClients(service.kind)) continue;
     frontends[service.id].push_back({IpAddress::FromAbi(key.address), PortOf(key.port),
                                      std::string(FrontendKindName(service.kind))});
   }

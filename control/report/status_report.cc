@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "control/base/names.h"
 #include "control/report/output.h"
 
 namespace sluice::report {
@@ -146,7 +147,7 @@ void CountRows(const PinnedState& state, StatusReport& report) {
   report.services = state.names.size();
   report.frontends = static_cast<std::uint64_t>(
       std::count_if(state.frontends.begin(), state.frontends.end(),
-                    [](const auto& row) { return !abi::frontend_is_address(row.second.kind); }));
+                    [](const auto& row) { return IsReachedByClients(row.second.kind); }));
   report.backends = static_cast<std::uint64_t>(std::count_if(
       state.backends.begin(), state.backends.end(),
       [](const auto& row) { return (row.second.flags & abi::SL_BACKEND_PRESENT) != 0; }));

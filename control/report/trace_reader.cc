@@ -45,7 +45,7 @@ absl::Status ReadAddress(const MapSet& maps, const IpAddress& address, TraceFact
   ASSIGN_OR_RETURN(const auto rows, maps.services().Dump());
   std::map<std::pair<std::uint16_t, std::uint32_t>, std::uint32_t> ports;
   for (const auto& [each, row] : rows) {
-    if (abi::frontend_is_address(row.kind) || each.address != key.address) continue;
+    if (!IsReachedByClients(row.kind) || each.address != key.address) continue;
     ports[{PortOf(each.port), each.protocol}] = row.id;
   }
   for (const auto& [port, id] : ports) {

@@ -5,6 +5,7 @@
 #
 #   client ---- router ---- node-a ---- a1, a2      (pods)
 #                  \------- node-b ---- b1, b2
+#                   \------ node-c ---- c1, c2      (CLUSTER_NODES=3)
 #
 # Every namespace is named $CLUSTER-<role>, with $CLUSTER unique to the process, so clusters do not
 # meet. cluster_close (run on exit, also after Ctrl-C) ends the processes that were started here and
@@ -15,6 +16,7 @@
 #   CLUSTER_CNI=routed|bridge  pods behind point-to-point links as Calico has it, or on a bridge as
 #                              flannel has it
 #   CLUSTER_UNDERLAY=l2|l3     nodes on one segment, or each behind a port of the router
+#   CLUSTER_NODES=2|3          how many nodes there are
 #   CLUSTER_BIN                folder of the build with sluiced and sluicectl
 #
 # Each node has a cgroup of its own, which its agent is given (cluster_cgroup); what cluster_in runs
@@ -22,22 +24,30 @@
 # and all that tests send is seen as packets.
 
 CLUSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-: "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
+: "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_NODES:=2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
 CLUSTER_E2E=$CLUSTER_ROOT/test/e2e
 CLUSTER_BPFFS_ROOT=/sys/fs/bpf
 CLUSTER_CGROUPS='' CLUSTER_GROUPED=''
 # The flag of an agent that keeps it from the sockets of this machine; to be given to each.
-declare -A CLUSTER_SOCKET_FLAGS=([node-a]=--socket-lb=off [node-b]=--socket-lb=off)
+declare -A CLUSTER_SOCKET_FLAGS=([node-a]=--socket-lb=off [node-b]=--socket-lb=off
+  [node-c]=--socket-lb=off)
 
 declare -A CLUSTER_PIDS=()
-CLUSTER_ROLES=(client router node-a node-b a1 a2 b1 b2)
+CLUSTER_NODE_ROLES=(node-a node-b)
 CLUSTER_PODS=(a1 a2 b1 b2)
+if [[ $CLUSTER_NODES == 3 ]]; then
+  CLUSTER_NODE_ROLES+=(node-c)
+  CLUSTER_PODS+=(c1 c2)
+fi
+CLUSTER_ROLES=(client router "${CLUSTER_NODE_ROLES[@]}" "${CLUSTER_PODS[@]}")
 
 # shellcheck disable=SC2034  # read by those who source this
 declare -A CLUSTER_V4=([client]=192.0.2.10 [node-a]=198.51.100.11 [node-b]=198.51.100.12
+  [node-c]=198.51.100.13 [c1]=10.244.3.11 [c2]=10.244.3.12
   [a1]=10.244.1.11 [a2]=10.244.1.12 [b1]=10.244.2.11 [b2]=10.244.2.12)
 # shellcheck disable=SC2034
 declare -A CLUSTER_V6=([client]=2001:db8:c::10 [node-a]=2001:db8:a::11 [node-b]=2001:db8:a::12
+  [node-c]=2001:db8:a::13 [c1]=fd00:10:244:3::11 [c2]=fd00:10:244:3::12
   [a1]=fd00:10:244:1::11 [a2]=fd00:10:244:1::12 [b1]=fd00:10:244:2::11 [b2]=fd00:10:244:2::12)
 if [[ $CLUSTER_UNDERLAY == l3 ]]; then
   CLUSTER_V4[node-b]=203.0.113.12
@@ -61,6 +71,7 @@ cluster_node_of() {
   case $1 in
     a* | node-a) echo node-a ;;
     b* | node-b) echo node-b ;;
+    c[0-9] | node-c) echo node-c ;;
   esac
 }
 
@@ -188,11 +199,13 @@ cluster_node() {
 }
 
 cluster_pod_net4() {
-  case $1 in node-a) echo 10.244.1.0/24 ;; node-b) echo 10.244.2.0/24 ;; esac
+  case $1 in node-a) echo 10.244.1.0/24 ;; node-b) echo 10.244.2.0/24 ;;
+    node-c) echo 10.244.3.0/24 ;; esac
 }
 
 cluster_pod_net6() {
-  case $1 in node-a) echo fd00:10:244:1::/64 ;; node-b) echo fd00:10:244:2::/64 ;; esac
+  case $1 in node-a) echo fd00:10:244:1::/64 ;; node-b) echo fd00:10:244:2::/64 ;;
+    node-c) echo fd00:10:244:3::/64 ;; esac
 }
 
 # The host's end of a pod's link is cali<pod> or, on a bridge, veth<pod>.
@@ -231,7 +244,7 @@ cluster_bridge() {
 
 # Builds the cluster and arranges for its end.
 cluster_open() {
-  local role
+  local role other
   CLUSTER=sl$$
   CLUSTER_DIR=$(mktemp -d -t sluice.XXXXXX)
   CLUSTER_BPFFS=$CLUSTER_BPFFS_ROOT/$CLUSTER
@@ -257,7 +270,7 @@ cluster_open() {
   cluster_route client default via 192.0.2.1
   cluster_route client default via 2001:db8:c::1
   cluster_find_cgroups
-  for role in node-a node-b; do
+  for role in "${CLUSTER_NODE_ROLES[@]}"; do
     if [[ -n $CLUSTER_CGROUPS ]]; then
       mkdir "$(cluster_cgroup "$role")"
       CLUSTER_SOCKET_FLAGS[$role]=--cgroup=$(cluster_cgroup "$role")
@@ -266,10 +279,13 @@ cluster_open() {
     [[ $CLUSTER_CNI == routed ]] || cluster_bridge "$role"
   done
   if [[ $CLUSTER_UNDERLAY == l2 ]]; then
-    cluster_route node-a 10.244.2.0/24 via "${CLUSTER_V4[node-b]}"
-    cluster_route node-a fd00:10:244:2::/64 via "${CLUSTER_V6[node-b]}"
-    cluster_route node-b 10.244.1.0/24 via "${CLUSTER_V4[node-a]}"
-    cluster_route node-b fd00:10:244:1::/64 via "${CLUSTER_V6[node-a]}"
+    for role in "${CLUSTER_NODE_ROLES[@]}"; do
+      for other in "${CLUSTER_NODE_ROLES[@]}"; do
+        [[ $role != "$other" ]] || continue
+        cluster_route "$role" "$(cluster_pod_net4 "$other")" via "${CLUSTER_V4[$other]}"
+        cluster_route "$role" "$(cluster_pod_net6 "$other")" via "${CLUSTER_V6[$other]}"
+      done
+    done
   fi
   # Service addresses lead nowhere in a real network; here the router sends them to node A, so that
   # what protects them is the node and not the lack of a route.
@@ -295,7 +311,7 @@ cluster_close() {
     done
     ip netns del "$CLUSTER-$role"
   done
-  for role in node-a node-b; do
+  for role in "${CLUSTER_NODE_ROLES[@]}"; do
     rm -rf "$CLUSTER_BPFFS_ROOT/$CLUSTER-$role"
     cluster_remove_cgroup "$role"
   done

@@ -129,7 +129,7 @@ YAML
 
 nodes() {
   local node
-  for node in node-a node-b; do
+  for node in "${CLUSTER_NODE_ROLES[@]}"; do
     cat <<YAML
 ---
 apiVersion: v1
@@ -140,6 +140,25 @@ status:
     - {type: InternalIP, address: "${CLUSTER_V4[$node]}"}
     - {type: InternalIP, address: "${CLUSTER_V6[$node]}"}
 YAML
+  done
+}
+
+# tunnel_nodes <node...>: those that run sluice, and take what others pass on.
+tunnel_nodes() {
+  local node
+  cat <<'YAML'
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: sluice-ipv4
+  namespace: kube-system
+  labels: {kubernetes.io/service-name: sluice, service.kubernetes.io/headless: ""}
+addressType: IPv4
+endpoints:
+YAML
+  for node in "$@"; do
+    printf '  - {addresses: ["%s"], nodeName: %s, conditions: {ready: true}}\n' \
+      "${CLUSTER_V4[$node]}" "$node"
   done
 }
 

@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Direct server return between three nodes behind a router: what a node passes on reaches the
+# backend's node as the client has sent it, and the answer goes straight to the client. By both ways
+# to wrap, in both families, over TCP and UDP, with sl_xdp and without.
+# shellcheck source=expect.sh
+CLUSTER_NODES=3
+source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
+
+NODES=(node-a node-b node-c)
+LB4=203.0.113.80 LB6=2001:db8:80::80
+
+open_cluster
+cluster_serve a1 b1 b2 c1
+for sender in client a1 b1 b2 c1; do # as a wire: with their checksums, a packet at a time
+  cluster_in "$sender" ethtool -K eth0 tx off >/dev/null
+done
+
+# balanced <name> <protocol> <port> <ClusterIPs...> [annotation...]
+balanced() {
+  local name=$1 protocol=$2 port=$3 ip4=$4 ip6=$5
+  shift 5
+  service "$name" LoadBalancer "$protocol" "$port" "$(node_port "$port")" "$ip4" "$ip6" |
+    sed "s|^metadata: .*|metadata: {name: $name, namespace: default, annotations: {$*}}|"
+  printf 'status: {loadBalancer: {ingress: [{ip: %s}, {ip: "%s"}]}}\n' $LB4 $LB6
+}
+
+node_port() {
+  echo $((30000 + $1))
+}
+
+dsr='"sluice.io/forwarding": dsr'
+maglev='"sluice.io/algorithm": maglev'
+
+write_services() {
+  balanced web TCP 80 $WEB4 $WEB6 "$@" | manifest web.yaml
+  balanced echo UDP 53 $ECHO4 $ECHO6 "$@" | manifest echo.yaml
+}
+
+# The address of the load balancer leads to these nodes, all in turn by the flow's hash.
+route_to() {
+  local node via4=() via6=()
+  for node in "$@"; do
+    via4+=(nexthop via "${CLUSTER_V4[$node]}")
+    via6+=(nexthop via "${CLUSTER_V6[$node]}")
+  done
+  ip -n "$CLUSTER-router" route replace $LB4/32 "${via4[@]}"
+  ip -n "$CLUSTER-router" -6 route replace $LB6/128 "${via6[@]}"
+}
+
+agents() {
+  local node
+  for node in "${NODES[@]}"; do
+    cluster_kill "sluiced-$node"
+    cluster_agent_start "$node" "$MANIFESTS" "$@"
+  done
+  for node in "${NODES[@]}"; do
+    cluster_agent_ready "$node"
+  done
+}
+
+everywhere() {
+  local node
+  for node in "${NODES[@]}"; do
+    in_force_on "$node"
+  done
+}
+
+# Packets of all nodes for the reason.
+dropped_anywhere() {
+  local node sum=0
+  for node in "${NODES[@]}"; do
+    sum=$((sum + $(cluster_ctl "$node" -o json drops |
+      json "sum(one['packets'] for one in d if one['reason'] == '$1')")))
+  done
+  echo "$sum"
+}
+
+# answers <pod> <family>: TCP and UDP, at the load balancer's address and at each node's.
+answers() {
+  local pod=$1 family=$2 node at me lb=LB$2
+  declare -n nodes=CLUSTER_V$family clients=CLUSTER_V$family
+  me=${clients[client]}
+  for at in "${!lb}"; do
+    expect_equal "TCP to $at" "$(probe client "$at" 80)" "answer $pod $me"
+    expect_match "UDP to $at" "$(probe client "$at" 53 --protocol udp)" "^answer $pod"
+  done
+  for node in "${NODES[@]}"; do
+    at=${nodes[$node]}
+    expect_equal "TCP to $node" "$(probe client "$at" 30080)" "answer $pod $me"
+    expect_match "UDP to $node" "$(probe client "$at" 30053 --protocol udp)" "^answer $pod"
+  done
+}
+
+nodes | manifest nodes.yaml
+tunnel_nodes "${NODES[@]}" | manifest sluice.yaml
+write_services "$dsr"
+web_on b1
+echo_on b1
+cluster_in router sysctl -qw net.ipv4.fib_multipath_hash_policy=1 \
+  net.ipv6.fib_multipath_hash_policy=1
+for node in "${NODES[@]}"; do # the other ends of wires, for XDP_TX
+  bpftool prog load "$CLUSTER_BIN/test/e2e/xdp_pass.bpf.o" "$CLUSTER_BPFFS-pass" type xdp
+  cluster_in router bpftool net attach xdpdrv pinned "$CLUSTER_BPFFS-pass" dev "$node"
+  rm "$CLUSTER_BPFFS-pass"
+done
+head -c 3000000 /dev/urandom >"$CLUSTER_DIR/files/down"
+head -c 3000000 /dev/urandom >"$CLUSTER_DIR/up"
+
+# Bytes there and back, of packets as large as they get.
+large() {
+  local at=$1 port=$2
+  cmp <(cluster_in client curl -sS --max-time 20 "http://$at:$port/files/down") \
+    "$CLUSTER_DIR/files/down" || fail "down from $at"
+  rm -f "$CLUSTER_DIR/files/up"
+  cluster_in client curl -sS --max-time 20 -T "$CLUSTER_DIR/up" "http://$at:$port/files/up" ||
+    fail "up to $at"
+  cmp "$CLUSTER_DIR/files/up" "$CLUSTER_DIR/up" || fail "up to $at"
+}
+
+for xdp in off native; do
+  for encapsulation in ipip gue; do
+    step "$encapsulation, XDP $xdp: every node, both families, TCP and UDP"
+    agents --dsr-encapsulation "$encapsulation" --xdp "$xdp"
+    for family in 4 6; do
+      for node in "${NODES[@]}"; do
+        route_to "$node"
+        answers b1 "$family"
+      done
+    done
+    route_to node-a
+    large $LB4 80
+    large "[$LB6]" 80
+    large "${CLUSTER_V4[node-c]}" 30080
+    for reason in no_flow rewrite_failed no_backend too_big; do
+      expect_equal "dropped: $reason" "$(dropped_anywhere $reason)" 0
+    done
+  done
+done
+
+step 'on the wire: the packet as it was sent, wrapped from node to node; the answer goes straight'
+for encapsulation in gue ipip; do
+  agents --dsr-encapsulation "$encapsulation"
+  for node in node-a node-b; do
+    cluster_spawn "wire-$node" "$node" tcpdump -i eth0 -n -U -s 200 -w "$CLUSTER_DIR/$node.pcap" \
+      'ip and not arp'
+    cluster_await_log "wire-$node" 'listening on'
+  done
+  expect_equal 'TCP' "$(probe client $LB4 80)" "answer b1 ${CLUSTER_V4[client]}"
+  eventually 'it is on the wire' grep -q . "$CLUSTER_DIR/node-b.pcap"
+  sleep 0.5
+  cluster_kill wire-node-a INT
+  cluster_kill wire-node-b INT
+  tcpdump -n -vv -r "$CLUSTER_DIR/node-a.pcap" >"$CLUSTER_DIR/node-a.txt" 2>/dev/null
+  tcpdump -n -vv -r "$CLUSTER_DIR/node-b.pcap" >"$CLUSTER_DIR/node-b.txt" 2>/dev/null
+  expect_equal 'wrong checksums' \
+    "$(cat "$CLUSTER_DIR"/node-?.txt | grep -cE 'incorrect|bad (udp )?cksum')" 0
+  if [[ $encapsulation == ipip ]]; then
+    wrapped="${CLUSTER_V4[node-a]} > ${CLUSTER_V4[node-b]}: IP"
+  else
+    wrapped="${CLUSTER_V4[node-a]}.[0-9]+ > ${CLUSTER_V4[node-b]}.6080"
+  fi
+  expect_match 'passed on' "$(<"$CLUSTER_DIR/node-b.txt")" "$wrapped"
+  answered="$LB4.80 > ${CLUSTER_V4[client]}"
+  expect_match 'answered by its node' "$(<"$CLUSTER_DIR/node-b.txt")" "$answered"
+  expect_equal 'and not by the other' "$(grep -c "$answered" "$CLUSTER_DIR/node-a.txt")" 0
+  if [[ $encapsulation == ipip ]]; then
+    expect_match 'one hop on' "$(grep -A3 "$wrapped" "$CLUSTER_DIR/node-b.txt")" 'ttl 62.*ttl|ttl 64.*ttl 62|ttl 62'
+  fi
+done
+
+step 'by random too, evenly over pods of every node'
+web_on a1 b1 b2 c1
+echo_on a1 b1 b2 c1
+everywhere
+route_to "${NODES[@]}"
+for at in $LB4 $LB6; do
+  spread client "$at" 80 400 a1,b1,b2,c1
+  spread client "$at" 53 400 a1,b1,b2,c1 --protocol udp
+done
+
+step 'Maglev: one flow to three nodes in turn, which share no state'
+write_services "$dsr, $maglev"
+everywhere
+route_to node-a
+crowd held client 30 $LB4:80 "[$LB6]:80"
+held=$(ask held)
+for node in node-b node-c node-a node-c node-b; do
+  route_to "$node"
+  expect_equal "by $node" "$(ask held)" "$held"
+done
+
+step 'and with random, as nodes find the same backend by the hash'
+write_services "$dsr"
+everywhere
+route_to node-a
+crowd again client 30 $LB4:80 "[$LB6]:80"
+again=$(ask again)
+for node in node-b node-c node-a; do
+  route_to "$node"
+  expect_equal "by $node" "$(ask again)" "$again"
+  expect_equal "those of before by $node" "$(ask held)" "$held"
+done
+
+step 'endpoints come and go: open connections stay with theirs'
+web_on a1 b1 b2
+everywhere
+web_on a1 b1 b2 c1
+everywhere
+expect_equal 'open ones' "$(ask again)" "$(ask again)"
+
+step 'from snat to dsr and back under traffic'
+cluster_kill held
+cluster_kill again
+route_to "${NODES[@]}"
+load_start lb client $LB4:80 "[$LB6]:80" --concurrency 4
+for annotation in '"sluice.io/forwarding": snat' "$dsr" '"sluice.io/forwarding": hybrid' "$dsr"; do
+  write_services "$annotation"
+  everywhere
+  load_some_more lb
+done
+
+step 'a node without sluice is reached by its address, and may come back'
+tunnel_nodes node-a node-b | manifest sluice.yaml
+everywhere
+load_some_more lb
+tunnel_nodes "${NODES[@]}" | manifest sluice.yaml
+everywhere
+load_some_more lb
+
+step 'a node is drained under traffic: its pods go, then its routes, then itself'
+web_on a1 b1 b2 c1:terminating
+everywhere
+load_some_more lb
+web_on a1 b1 b2
+everywhere
+route_to node-a node-b
+load_some_more lb
+cluster_kill sluiced-node-c
+load_some_more lb
+cluster_agent node-c "$MANIFESTS"
+web_on a1 b1 b2 c1
+everywhere
+route_to "${NODES[@]}"
+load_some_more lb
+load_stop_without_failure lb
