@@ -125,6 +125,10 @@ static __noinline int early_tunnelled(sl_ctx *ctx, struct packet *p, int class)
 	if (tunnel_parse(ctx, p, class) != PACKET_FLOW ||
 	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return CTX_NEXT;
+	/* A NodePort of another node's address: TC would not know the packet without what is
+	 * around it, and the stack would send it there. */
+	if (relevance_none(p))
+		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p->flow.key);
 	if (!entry || (entry->flags & (SL_FLOW_FORWARD | SL_FLOW_SNAT)) != SL_FLOW_FORWARD ||
 	    entry->path == SL_PATH_TO_NODE || established_must_renew(p, entry))

@@ -207,6 +207,11 @@ TEST_P(TunnelTest, ANodePortOfAnotherNodeIsThisNodesToo) {
                         kNext, Question(outside(), backend, Syn())));
     EXPECT_TRUE(Becomes(kToNet, Question(backend, outside(), SynAck()), kNext,
                         Question(theirs, outside(), SynAck())));
+    // Unwrapped it would be a packet for the other node: XDP leaves that to TC.
+    const Packet more = Wrapped(node2(), addresses().node, Question(outside(), theirs, {}));
+    EXPECT_TRUE(Becomes(kFromNet, more, kNext, Question(outside(), backend, {})));
+    ASSERT_EQ(FlowCount(), 2u);
+    EXPECT_TRUE(Untouched(kXdp, more));
   });
 }
 

@@ -70,8 +70,7 @@ everywhere() {
 dropped_anywhere() {
   local node sum=0
   for node in "${NODES[@]}"; do
-    sum=$((sum + $(cluster_ctl "$node" -o json drops |
-      json "sum(one['packets'] for one in d if one['reason'] == '$1')")))
+    sum=$((sum + $(dropped "$1" "$node")))
   done
   echo "$sum"
 }

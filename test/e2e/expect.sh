@@ -147,6 +147,11 @@ YAML
 tunnel_nodes() {
   local node
   cat <<'YAML'
+apiVersion: v1
+kind: Service
+metadata: {name: sluice, namespace: kube-system}
+spec: {clusterIP: None}
+---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
