@@ -100,8 +100,11 @@ static __noinline int reject_reset(sl_ctx *ctx, struct packet *p)
 			sum += ((__u32 *)&reset)[i];
 		reset.check = ~checksum_fold16(sum);
 	}
-	if (reject_swap_macs(ctx) || ctx_resize(ctx, p->l4 + sizeof(reset)) ||
-	    ctx_store(ctx, p->l4, &reset, sizeof(reset)))
+	/* Never longer than what it answers. The kernel cuts no packet that was wrapped when it
+	 * came (ENOTSUPP, as over a veth): the rest then goes along behind the IP packet, as
+	 * padding. */
+	ctx_resize(ctx, p->l4 + sizeof(reset));
+	if (reject_swap_macs(ctx) || ctx_store(ctx, p->l4, &reset, sizeof(reset)))
 		return -1;
 	return v4 ? l3_v4_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL)
 		  : l3_v6_turn(ctx, p->l3, p->l4 - p->l3 + sizeof(reset), PACKET_TTL);

@@ -263,6 +263,23 @@ TEST_P(TunnelTest, AFlowThatIsNotKnownIsPassedOnToWhoMayKnowIt) {
   });
 }
 
+// What nobody knows is reset by the node that it came to last, and the RST finds its own way.
+TEST_P(TunnelTest, WhatIsRefusedIsAnsweredToTheClient) {
+  if (!tcp()) return;
+  BothKinds([this] {
+    SetService(Tunnelled({Backend(addresses().pod1, true)}));
+    const RunResult refused = Run(kFromNet, Wrapped(node2(), addresses().node, Asked({})));
+    EXPECT_EQ(refused.verdict, kRedirect);
+    const absl::StatusOr<Packet> answer = Parse(refused.frame);
+    ASSERT_THAT(answer, IsOk());
+    EXPECT_EQ(DestinationOf(*answer), addresses().outside);
+    EXPECT_EQ(SourceOf(*answer), frontend().address);
+    ASSERT_NE(Find<Tcp>(*answer), nullptr);
+    EXPECT_EQ(Find<Tcp>(*answer)->flags, "R");
+    EXPECT_THAT(VerifyChecksums(refused.frame), IsOk());
+  });
+}
+
 TEST_P(TunnelTest, NodesThatChooseAlikeChooseTheSame) {
   std::vector<std::uint32_t> backends;
   for (int i = 1; i <= 8; ++i) {
