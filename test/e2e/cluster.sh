@@ -24,7 +24,8 @@
 # and all that tests send is seen as packets.
 
 CLUSTER_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-: "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_NODES:=2}" "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
+: "${CLUSTER_CNI:=routed}" "${CLUSTER_UNDERLAY:=l2}" "${CLUSTER_NODES:=2}"
+: "${CLUSTER_BIN:=$CLUSTER_ROOT/build/dev}"
 CLUSTER_E2E=$CLUSTER_ROOT/test/e2e
 CLUSTER_BPFFS_ROOT=/sys/fs/bpf
 CLUSTER_CGROUPS='' CLUSTER_GROUPED=''

@@ -297,7 +297,7 @@ load_stop() {
 
 # Requests that a running load has made so far.
 load_asked() {
-  json 'd["asked"]' <"$CLUSTER_DIR/load-$1.json" 2>/dev/null || echo 0
+  json 'd["asked"]' 2>/dev/null <"$CLUSTER_DIR/load-$1.json" || echo 0
 }
 
 load_goes_on() {

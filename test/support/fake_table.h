@@ -158,14 +158,18 @@ struct FakeMaps {
         filter_memory(abi::SL_FILTER_WORDS),
         filter(filter_memory),
         load_memory(limits.backends),
-        loads(load_memory) {}
+        loads(load_memory),
+        nodes("sl_nodes", FakeKind::kArray, abi::SL_NODES, faults),
+        node_ids("sl_node_ids", FakeKind::kHash, abi::SL_NODE_ADDRESSES, faults) {}
   FakeMaps(const FakeMaps&) = delete;
   FakeMaps& operator=(const FakeMaps&) = delete;
 
   MapTables Tables() {
-    return {&services,      &service_stats,    &service_names, &source_ranges, &backends,
-            &backend_stats, &connection_stats, &affinity,      &slots,         &filter,
-            &loads};
+    return {&services,         &service_stats, &service_names,
+            &source_ranges,    &backends,      &backend_stats,
+            &connection_stats, &affinity,      &slots,
+            &filter,           &loads,         &nodes,
+            &node_ids};
   }
 
   FakeFaults faults;
@@ -183,6 +187,8 @@ struct FakeMaps {
   FilterArray filter;
   std::vector<abi::backend_load> load_memory;
   LoadArray loads;
+  FakeTable<std::uint32_t, abi::node> nodes;
+  FakeTable<abi::addr, std::uint32_t> node_ids;
 };
 
 }  // namespace sluice::testing

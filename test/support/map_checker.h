@@ -26,8 +26,9 @@ inline std::vector<BackendAddress> ExpectedTargets(const DesiredService& service
   std::vector<BackendAddress> targets;
   if (abi::frontend_is_address(frontend.kind)) return targets;
   const bool cluster_ip = frontend.kind == abi::SL_FRONTEND_CLUSTER_IP;
-  const bool local = cluster_ip ? service.internal_local
-                                : service.external_local && scope == abi::SL_SCOPE_EXTERNAL;
+  const bool local = frontend.kind == abi::SL_FRONTEND_TUNNELLED ||
+                     (cluster_ip ? service.internal_local
+                                 : service.external_local && scope == abi::SL_SCOPE_EXTERNAL);
   for (const DesiredBackend& backend : service.backends) {
     if (backend.address.address.is_v4() != frontend.address.is_v4()) continue;
     if (local ? backend.in_local_set : backend.in_cluster_set) targets.push_back(backend.address);
@@ -244,8 +245,12 @@ class MapChecker {
       if (service.internal_local) {
         flags |= abi::SL_SERVICE_LOCAL_INTERNAL | abi::SL_SERVICE_LOCAL_EXTERNAL;
       }
+    } else if (frontend.kind == abi::SL_FRONTEND_TUNNELLED) {
+      flags |= abi::SL_SERVICE_LOCAL_INTERNAL | abi::SL_SERVICE_LOCAL_EXTERNAL;
     } else if (service.external_local) {
       flags |= abi::SL_SERVICE_LOCAL_EXTERNAL;
+    } else if (service.dsr && !address) {
+      flags |= abi::SL_SERVICE_DSR;
     }
     if (IsGuarded(frontend) && !Filter(service, v4).empty()) {
       flags |= v4 ? abi::SL_SERVICE_RANGES_V4 : abi::SL_SERVICE_RANGES_V6;

@@ -27,6 +27,7 @@ class ReconcilerWorld {
     Reconciler::Setup setup;
     setup.tables = maps_.Tables();
     setup.node_name = "node-1";
+    setup.node_service = {"kube-system", "sluice"};
     setup.node_config = [this](const model::Node*) { return node_; };
     setup.wake = [this](absl::Duration delay) { wake_ = delay; };
     setup.source_generation = [this] { return generation_; };
