@@ -98,6 +98,9 @@ static __noinline int conntrack_find(struct packet *p, __u32 direction)
 
 	if (!entry || (entry->flags & SL_FLOW_FORWARD) != direction)
 		return 0;
+	/* It has been where this row leads to. */
+	if (p->flags & PACKET_SECOND_CHANCE && entry->path == SL_PATH_TO_NODE)
+		return 0;
 	p->flow.entry = *entry;
 	return 1;
 }

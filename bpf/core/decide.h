@@ -246,7 +246,9 @@ __noinline int decide(struct packet *p, const struct service *service)
 		return decide_unknown(p);
 	p->frontend = service->kind;
 	found = p->flags & PACKET_TRACED ? 0 : opening_find(p);
-	if (found && (found < 0 || p->flow.entry.service_id != service->id)) {
+	/* With a second chance it has been where a place leads to that passes it on. */
+	if (found && (found < 0 || p->flow.entry.service_id != service->id ||
+		      (p->flags & PACKET_SECOND_CHANCE && p->flow.entry.path == SL_PATH_TO_NODE))) {
 		decide_forget(p);
 		found = 0;
 	}

@@ -29,11 +29,13 @@ static __always_inline bool established_must_renew(const struct packet *p,
 	struct backend *backend = bpf_map_lookup_elem(&sl_backends, &id);
 
 	/* Which of its backends a node has chosen is known there: as is whether it is gone. */
-	if (!backend_present(backend, entry->backend_generation))
-		return entry->path != SL_PATH_TO_NODE || p->flow.key.protocol == IPPROTO_UDP ||
-		       !conntrack_has_node(entry, p->family);
+	if (!backend_present(backend, entry->backend_generation) &&
+	    (entry->path != SL_PATH_TO_NODE || p->flow.key.protocol == IPPROTO_UDP ||
+	     !conntrack_has_node(entry, p->family)))
+		return true;
 	if (p->flow.key.protocol == IPPROTO_UDP)
-		return !(backend->flags & SL_BACKEND_USABLE) || entry->flags & SL_FLOW_STALE;
+		return !backend || !(backend->flags & SL_BACKEND_USABLE) ||
+		       entry->flags & SL_FLOW_STALE;
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
 	       (conntrack_is_closed(entry) || conntrack_lost_frontend(p, entry));
 }

@@ -158,10 +158,11 @@ struct l3_v4_outer {
 };
 
 /*
- * In the low bit of the identification, which nobody looks at where DF is set (RFC 6864) and which
- * arrives as it was sent: the packet is passed on for the second time.
+ * In the identification, which nobody looks at where DF is set (RFC 6864) and which arrives as it
+ * was sent: the packet is passed on for the second time. The highest bit: segments that a device
+ * makes of one packet count up from it.
  */
-enum { IPV4_SECOND_CHANCE = 1 };
+enum { IPV4_SECOND_CHANCE = 0x8000 };
 
 /* The header around an IP packet of @length bytes, @header bytes long in all. */
 static __always_inline void l3_v4_wrap(struct iphdr *ip, const struct flow_entry *entry, __u8 tos,

@@ -70,6 +70,18 @@ FlowReport Describe(const PinnedState& state, const FlowRow& row, std::uint64_t 
   report.service = ServiceLabelOf(state, entry.service_id);
   const EndpointText backend = BackendOf(row);
   report.backend = FormatEndpoint(backend.address, *backend.port);
+  if (entry.path == abi::SL_PATH_TO_NODE) {
+    // Which of its backends the other node has chosen is known there.
+    report.path = absl::StrCat("to node ", IpAddress::FromAbi(entry.new_destination).ToString());
+    report.new_source = report.source;
+    report.new_destination = report.path;
+    const auto chosen = state.backends.find(entry.backend_id);
+    report.backend = chosen == state.backends.end()
+                         ? ""
+                         : FormatAbiEndpoint(chosen->second.address, chosen->second.port);
+  } else if (entry.path == abi::SL_PATH_FROM_NODE) {
+    report.path = "from any node";
+  }
   report.idle_s = IdleSeconds(now_ns, entry.last_seen);
   return report;
 }
@@ -127,6 +139,7 @@ Json FlowsToJson(const std::vector<FlowReport>& flows) {
                      {"stale", flow.stale},
                      {"service", flow.service},
                      {"backend", flow.backend},
+                     {"path", flow.path},
                      {"idleSeconds", flow.idle_s}});
   }
   return array;

@@ -35,6 +35,9 @@ struct FlowReport {
   bool stale = false;  // its backend is gone: the next packet of TCP is reset, of UDP moves on
   std::string service;
   std::string backend;
+  // "to node 192.0.2.11": passed on as it is, and its answers do not come by; "from any node": its
+  // packets may come from nodes that have passed them on; else empty.
+  std::string path = {};
   std::uint64_t idle_s = 0;  // since the last packet of either direction
 };
 

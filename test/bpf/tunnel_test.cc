@@ -68,7 +68,7 @@ class TunnelTest : public ServiceTest {
     } else {
       wrapped.push_back(Ipv4{.source = from,
                              .destination = to,
-                             .id = static_cast<std::uint16_t>(second),
+                             .id = static_cast<std::uint16_t>(second ? 0x8000 : 0),
                              .dont_fragment = true});
     }
     if (gue_) {
@@ -249,6 +249,46 @@ TEST_P(TunnelTest, ANodeWithoutAnEndpointPassesItOnOnce) {
     EXPECT_EQ(DestinationOf(*answer), addresses().outside);
     EXPECT_EQ(SourceOf(*answer), frontend().address);
   });
+}
+
+// The node that it comes back to may be the one that passed it on first, with a flow that says so.
+TEST_P(TunnelTest, WhatComesBackStaysWhereAnEndpointIs) {
+  const auto begin = [this](bool established) {
+    SetUp();
+    SetService(External({Remote(addresses().remote, kNode2)}));
+    Run(kFromNet, Asked());
+    if (established) Run(kFromNet, Asked({}));
+    ASSERT_EQ(FlowCount(), established ? 1u : 0u);
+    SetService(External({Backend(addresses().pod1, true)}));
+    SetService(Tunnelled({Backend(addresses().pod1, true)}));
+  };
+  for (const bool established : {false, true}) {
+    SCOPED_TRACE(established);
+    begin(established);
+    EXPECT_TRUE(Becomes(kFromNet, Wrapped(node2(), addresses().node, Asked(), true), kNext,
+                        Question(outside(), {addresses().pod1, kBackendPort}, Syn())));
+    EXPECT_EQ(AllDrops(), 0u);
+  }
+}
+
+// A client that takes its port again opens another flow, also where the first one's node is still
+// there and its backend is not.
+TEST_P(TunnelTest, APortThatIsTakenAgainOpensAnother) {
+  if (!tcp()) return;
+  const std::uint32_t gone = Remote(addresses().remote, kNode2);
+  SetService(External({gone}));
+  Run(kFromNet, Asked());
+  Run(kFromNet, Asked({}));
+  Run(kFromNet, Asked({.flags = "FA", .payload = ""}));
+  ASSERT_EQ(FlowCount(), 1u);
+  ASSERT_THAT(writer().SetBackend(gone, {.address = addresses().remote,
+                                         .port = kBackendPort,
+                                         .protocol = flavor().protocol,
+                                         .flags = 0}),
+              IsOk());
+  SetService(External({Remote(addresses().remote2, kNode3)}));
+  EXPECT_TRUE(
+      Becomes(kFromNet, Asked(), kRedirect, Wrapped(addresses().node, node3(), Hop(Asked()))));
 }
 
 // In the middle of a flow that the network has sent to another node until now.

@@ -59,6 +59,11 @@ class RandomCluster {
       (*service.mutable_metadata()->mutable_annotations())["sluice.io/algorithm"] =
           kAlgorithms[Pick(3)];
     }
+    const char* kForwardings[] = {"snat", "dsr", "hybrid"};
+    if (Chance(30)) {
+      (*service.mutable_metadata()->mutable_annotations())["sluice.io/forwarding"] =
+          kForwardings[Pick(3)];
+    }
     if (Chance(30)) spec.add_external_ips(absl::StrCat("192.0.2.", 1 + Pick(3)));
     if (Chance(20)) spec.add_load_balancer_source_ranges(absl::StrCat("198.51.", Pick(9), ".0/24"));
     if (Chance(20)) spec.add_load_balancer_source_ranges("2001:db8::/32");
