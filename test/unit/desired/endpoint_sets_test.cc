@@ -28,7 +28,7 @@ class EndpointSetsTest : public ::testing::TestWithParam<bool> {
     for (const SliceBuilder& slice : slices) built.push_back(slice.Build());
     std::vector<const model::EndpointSlice*> pointers;
     for (const model::EndpointSlice& slice : built) pointers.push_back(&slice);
-    return BackendsOf(port_, pointers, node_);
+    return BackendsOf(port_, pointers, node_, false);
   }
   std::vector<std::string> NodeNames(const std::vector<DesiredBackend>& backends,
                                      const SliceBuilder& slice) const {
@@ -266,7 +266,7 @@ TEST_P(EndpointSetsTest, BadTargetPortsAreReportedAndSkipped) {
   const model::EndpointSlice slice =
       Slice().Port(0).Port(70000, "big").Endpoint(Address(1)).Build();
   const std::vector<const model::EndpointSlice*> pointers = {&slice};
-  EXPECT_THAT(BackendsOf(port_, pointers, node_), IsEmpty());
+  EXPECT_THAT(BackendsOf(port_, pointers, node_, false), IsEmpty());
   std::vector<Problem> problems;
   CheckSlices(pointers, problems);
   EXPECT_EQ(problems.size(), 2u);

@@ -36,7 +36,8 @@ TEST(ConntrackReportTest, AFlowIsOneEntryWithBothEnds) {
     {"protocol": "TCP", "source": "203.0.113.50:4001", "destination": "198.51.100.1:80",
      "newSource": "203.0.113.50:4001", "newDestination": "203.0.113.1:8080",
      "direction": "forward", "state": "established", "stale": false,
-     "service": "default/web:http", "backend": "203.0.113.1:8080", "idleSeconds": 5}])"));
+     "service": "default/web:http", "backend": "203.0.113.1:8080", "path": "",
+     "idleSeconds": 5}])"));
 }
 
 TEST(ConntrackReportTest, FiltersByServiceAndBackend) {
@@ -85,6 +86,22 @@ TEST(ConntrackReportTest, AReplyRowAloneIsShownAsSuch) {
   EXPECT_EQ(flows[0].new_destination, "203.0.113.50:4001");
   EXPECT_EQ(flows[0].backend, "203.0.113.1:8080");
   EXPECT_FALSE(flows[1].reply);
+}
+
+// Of what is passed on nothing of the other node's choice is known here but where it went.
+TEST(ConntrackReportTest, AFlowThatIsPassedOnNamesTheNode) {
+  PinnedStateBuilder builder = ExampleState();
+  auto& rows = builder.state().flows;
+  abi::flow_entry& entry = rows[0].second;
+  entry.path = abi::SL_PATH_TO_NODE;
+  entry.new_destination = IpAddress::Parse("192.0.2.11")->ToAbi();
+  entry.new_source_port = entry.new_destination_port = 0;
+  const auto flows = BuildFlowReports(builder.state(), {}, 0);
+  ASSERT_FALSE(flows.empty());
+  EXPECT_EQ(flows[0].path, "to node 192.0.2.11");
+  EXPECT_EQ(flows[0].new_destination, "to node 192.0.2.11");
+  EXPECT_EQ(flows[0].new_source, flows[0].source);
+  EXPECT_EQ(flows[0].backend, "203.0.113.1:8080");
 }
 
 TEST(ConntrackReportTest, StaleWhenTheBackendIsGoneOrAnother) {

@@ -27,7 +27,7 @@ class LeftOutTest : public ::testing::TestWithParam<bool> {
     node.node_name = "here";
     node.zone = "z1";
     const PortSpec port{"http", 6, 80, 0};
-    for (const DesiredBackend& backend : BackendsOf(port, {&pointer, 1}, node)) {
+    for (const DesiredBackend& backend : BackendsOf(port, {&pointer, 1}, node, false)) {
       if (backend.address.address.ToString() != Address(host)) continue;
       const char* states[] = {"ready", "terminating", "notReady"};
       return WhyLeftOut({backend.address.address, backend.address.port, "",
