@@ -27,6 +27,7 @@ enum sl_reason {
 	SL_REASON_TOO_BIG,	    /* redirect: larger than the path's MTU; ICMP sent */
 	SL_REASON_REWRITE_FAILED,   /* the kernel refused to change the packet */
 	SL_REASON_BAD_SLOT,	    /* a slot named no backend: a bug, never expected */
+	SL_REASON_TUNNEL_DENIED,    /* a pod's packet that only another node may send */
 	SL_REASON_COUNT,
 };
 

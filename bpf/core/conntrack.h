@@ -115,16 +115,17 @@ static __always_inline struct service *service_find(const struct packet *p)
 }
 
 /*
- * The service of a packet that another node has passed on: the row of this node's endpoints, else,
- * if there are none, the row that other nodes' packets have. A node's own address, of a NodePort,
- * stands for this node's. Maps: one to four hash lookups.
+ * The service of a packet that another node has passed on: the row of this node's endpoints, or, if
+ * there are none, the row that clients' packets have; NULL: it is no service's whose packets are
+ * passed on. A node's own address, of a NodePort, stands for this node's. Maps: two or three hash
+ * lookups.
  */
 static __noinline struct service *service_find_tunnelled(const struct packet *p)
 {
 	struct service_key key = { .address = p->flow.key.destination };
 	__u32 protocol = p->flow.key.protocol, zero = 0;
 	struct node_config *config;
-	struct service *service, *any;
+	struct service *service;
 
 	if (bpf_map_lookup_elem(&sl_node_ids, &key.address)) {
 		config = bpf_map_lookup_elem(&sl_config, &zero);
@@ -135,11 +136,10 @@ static __noinline struct service *service_find_tunnelled(const struct packet *p)
 	*(__u64 *)&key.port =
 		(__u64)(protocol | SL_PROTOCOL_TUNNELLED) << 32 | p->flow.key.destination_port;
 	service = bpf_map_lookup_elem(&sl_services, &key);
-	if (service && service->slots[SL_SCOPE_EXTERNAL].count)
+	if (!service || service->slots[SL_SCOPE_EXTERNAL].count)
 		return service;
 	*(__u64 *)&key.port = (__u64)protocol << 32 | p->flow.key.destination_port;
-	any = bpf_map_lookup_elem(&sl_services, &key);
-	return any ? any : service;
+	return bpf_map_lookup_elem(&sl_services, &key);
 }
 
 /* Is the frontend that a forward row was made for another service's now, or nobody's? */

@@ -222,6 +222,20 @@ static __always_inline bool forward_is_rest(const struct packet *p)
 	       (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
 }
 
+/*
+ * A pod's packet to another node that looks like what nodes pass on to each other. Behind the
+ * node's address, which a masquerade may give it, it would be believed, and with it whatever source
+ * the packet inside has.
+ */
+static __noinline int forward_deny_tunnel(sl_ctx *ctx, struct packet *p, int class)
+{
+	packet_clear_decision(p);
+	if (class != PACKET_FLOW)
+		flow_set_ports(&p->flow.key, 0, 0);
+	p->reason = SL_REASON_TUNNEL_DENIED;
+	return forward_refuse(ctx, p, SL_VERDICT_DROP);
+}
+
 /* Is the row one by which a packet goes that another node has passed on to this one? */
 static __always_inline bool forward_is_end(const struct packet *p, const struct flow_entry *entry)
 {
@@ -236,9 +250,13 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	struct packet p;
 	int class = forward_parse(ctx, &p, hook);
 
-	if (hook == SL_HOOK_FROM_NET && tunnel_is_wrapped(&p, class)) {
-		int inner = tunnel_parse(ctx, &p, class);
+	if (tunnel_is_wrapped(&p, class)) {
+		int inner = -1;
 
+		if (hook == SL_HOOK_FROM_NET)
+			inner = tunnel_parse(ctx, &p, class);
+		else if (bpf_map_lookup_elem(&sl_node_ids, &p.flow.key.destination))
+			return forward_deny_tunnel(ctx, &p, class);
 		if (inner >= 0)
 			class = inner;
 	}

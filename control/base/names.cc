@@ -17,11 +17,11 @@ namespace {
 
 constexpr std::string_view kUnknown = "unknown";
 
-constexpr std::array<std::string_view, 17> kReasons = {
+constexpr std::array<std::string_view, 18> kReasons = {
     "none",           "no_backend",       "no_local_backend", "external_denied", "source_denied",
     "no_such_port",   "no_such_service",  "backend_gone",     "no_flow",         "snat_ports",
     "flows_full",     "fragment_unknown", "no_route",         "ttl_exceeded",    "too_big",
-    "rewrite_failed", "bad_slot",
+    "rewrite_failed", "bad_slot",         "tunnel_denied",
 };
 static_assert(kReasons.size() == abi::SL_REASON_COUNT, "every reason needs a name, in its order");
 static_assert(abi::SL_REASON_BAD_SLOT == 16, "reasons are append only");

@@ -40,6 +40,8 @@ std::string_view ReasonText(std::uint32_t reason) {
       return "the kernel refused to change the packet";
     case abi::SL_REASON_BAD_SLOT:
       return "the service's slots name no usable endpoint, which should never be";
+    case abi::SL_REASON_TUNNEL_DENIED:
+      return "a pod must not send nodes what nodes send each other";
     default:
       return "";
   }

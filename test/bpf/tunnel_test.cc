@@ -230,6 +230,28 @@ TEST_P(TunnelTest, WhatIsNotOursGoesOnAsItIs) {
   });
 }
 
+// A masquerade would give it the node's address, which the other node believes.
+TEST_P(TunnelTest, APodMayNotWrap) {
+  BothKinds([this] {
+    SetService(External({Remote(addresses().remote, kNode2)}));
+    ExpectDropped(kFromPod1, Wrapped(addresses().pod1, node2(), Asked()),
+                  abi::SL_REASON_TUNNEL_DENIED, 0);
+    // To whom it is no node of the cluster it may.
+    EXPECT_TRUE(Untouched(kFromPod1, Wrapped(addresses().pod1, addresses().outside, Asked())));
+  });
+}
+
+// Only of services that nodes pass on is anything believed.
+TEST_P(TunnelTest, AServiceThatIsNotPassedOnTakesNothingWrapped) {
+  BothKinds([this] {
+    ServiceSpec service = External({Backend(addresses().pod1, true)});
+    service.flags = kPlain;
+    SetService(service);
+    EXPECT_TRUE(Untouched(kFromNet, Wrapped(node2(), addresses().node, Asked())));
+    EXPECT_EQ(OpeningCount(), 0u);
+  });
+}
+
 // Second chance: a node without an endpoint passes the packet on, and no third does.
 TEST_P(TunnelTest, ANodeWithoutAnEndpointPassesItOnOnce) {
   BothKinds([this] {

@@ -30,6 +30,7 @@ TEST(NamesTest, ReasonsAreNamedAsTheAbiNamesThem) {
   EXPECT_EQ(ReasonName(abi::SL_REASON_FLOWS_FULL), "flows_full");
   EXPECT_EQ(ReasonName(abi::SL_REASON_TOO_BIG), "too_big");
   EXPECT_EQ(ReasonName(abi::SL_REASON_BAD_SLOT), "bad_slot");
+  EXPECT_EQ(ReasonName(abi::SL_REASON_TUNNEL_DENIED), "tunnel_denied");
   EXPECT_EQ(ReasonName(abi::SL_REASON_COUNT), "unknown");
 }
 
