@@ -1,126 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Direct server return: what a node passes on to the node of the backend, what that does with it,
-// and what comes wrapped that is nobody's business here.
-#include <arpa/inet.h>
-
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
-
-#include "maps/node.h"
-#include "test/bpf/service_fixture.h"
-#include "test/support/status_matchers.h"
+// Direct server return: what a node passes on to the node of the backend, and what that does with
+// it.
+#include "test/bpf/tunnel_fixture.h"
 
 namespace sluice::testing {
 namespace {
 
-constexpr std::uint32_t kNode2 = 2;  // indices in sl_nodes
-constexpr std::uint32_t kNode3 = 3;
-constexpr std::uint16_t kDsr = kPlain | abi::SL_SERVICE_DSR;
-constexpr std::uint16_t kLocalRow =
-    kPlain | abi::SL_SERVICE_LOCAL_INTERNAL | abi::SL_SERVICE_LOCAL_EXTERNAL;
-
-class TunnelTest : public ServiceTest {
- protected:
-  void SetUp() override {
-    ServiceTest::SetUp();
-    SetNode(kNode2, "192.0.2.20", "2001:db8::20", abi::SL_NODE_TUNNEL);
-    SetNode(kNode3, "192.0.2.1", "2001:db8::1", abi::SL_NODE_TUNNEL);
-  }
-  void SetNode(std::uint32_t index, const std::string& v4, const std::string& v6,
-               std::uint32_t flags) {
-    abi::node row{};
-    row.address[abi::SL_FAMILY_V4] = MapAddress(v4);
-    row.address[abi::SL_FAMILY_V6] = MapAddress(v6);
-    row.flags = flags;
-    const std::pair<std::uint32_t, abi::node> node{index, row};
-    ASSERT_THAT(tables().nodes.Update(std::span(&node, 1)).status, IsOk());
-    for (const abi::addr& address : row.address) {
-      const std::pair<abi::addr, std::uint32_t> id{address, index};
-      ASSERT_THAT(tables().node_ids.Update(std::span(&id, 1)).status, IsOk());
-    }
-  }
-  void UseTunnel(abi::sl_tunnel_kind kind, std::uint16_t mss = 0) {
-    abi::node_config config = DefaultConfig();
-    config.tunnel_kind = static_cast<__u8>(kind);
-    config.tunnel_mss[0] = config.tunnel_mss[1] = mss;
-    SetConfig(config);
-    gue_ = kind == abi::SL_TUNNEL_GUE;
-  }
-  std::string node2() const { return flavor().v6 ? "2001:db8::20" : "192.0.2.20"; }
-  std::string node3() const { return flavor().v6 ? "2001:db8::1" : "192.0.2.1"; }
-  std::uint32_t Remote(const std::string& address, std::uint32_t node) {
-    return AddBackend(
-        {.address = address, .port = kBackendPort, .protocol = flavor().protocol, .node = node});
-  }
-  // What the network sees of a packet that `from` passes on to `to`.
-  Packet Wrapped(const std::string& from, const std::string& to, const Packet& packet,
-                 bool second = false) const {
-    const Packet inner(packet.begin() + 1, packet.end());
-    Packet wrapped{packet.front()};
-    if (flavor().v6) {
-      wrapped.push_back(
-          Ipv6{.source = from, .destination = to, .flow_label = Label(packet) | second});
-    } else {
-      wrapped.push_back(Ipv4{.source = from,
-                             .destination = to,
-                             .id = static_cast<std::uint16_t>(second ? 0x8000 : 0),
-                             .dont_fragment = true});
-    }
-    if (gue_) {
-      Udp udp{.source_port = static_cast<std::uint16_t>(0xc000 | (Entropy(packet) & 0x3fff)),
-              .destination_port = abi::SL_GUE_PORT,
-              .no_checksum = true};
-      const Bytes bytes = Build(inner);
-      wrapped.push_back(udp);
-      wrapped.push_back(Payload{std::string(bytes.begin(), bytes.end())});
-      return wrapped;
-    }
-    return wrapped / inner;
-  }
-  // What tells flows apart on the way: only that it is the same for one flow matters.
-  static std::uint32_t Entropy(const Packet& packet) {
-    const Ports ports = PortsOf(packet);
-    const std::uint32_t word =
-        static_cast<std::uint32_t>(htons(ports.destination)) << 16 | htons(ports.source);
-    const std::uint32_t hash =
-        static_cast<std::uint32_t>(MapAddress(SourceOf(packet)).w[3]) ^ word * 0x9e3779b9U;
-    return hash ^ hash >> 16;
-  }
-  static std::uint32_t Label(const Packet& packet) { return (Entropy(packet) & 0xffff) << 1; }
-
-  // A service of which this node has no endpoint, or one for those who pass packets on.
-  ServiceSpec External(std::vector<std::uint32_t> backends) const {
-    ServiceSpec spec = NodePort(std::move(backends), kDsr);
-    spec.kind = abi::SL_FRONTEND_LOAD_BALANCER;
-    spec.address = addresses().cluster_ip2;
-    return spec;
-  }
-  ServiceSpec Tunnelled(std::vector<std::uint32_t> backends) const {
-    ServiceSpec spec = External(std::move(backends));
-    spec.protocol |= abi::SL_PROTOCOL_TUNNELLED;
-    spec.kind = abi::SL_FRONTEND_TUNNELLED;
-    spec.flags = kLocalRow;
-    return spec;
-  }
-  End frontend() const { return {addresses().cluster_ip2, kNodePort}; }
-  Packet Asked(const Shape& shape = Syn()) const { return Question(outside(), frontend(), shape); }
-  // One with tests of both ways to wrap.
-  template <typename Test>
-  void BothKinds(Test test) {
-    for (const abi::sl_tunnel_kind kind : {abi::SL_TUNNEL_IPIP, abi::SL_TUNNEL_GUE}) {
-      SCOPED_TRACE(kind);
-      SetUp();
-      UseTunnel(kind);
-      test();
-    }
-  }
-  bool gue_ = false;
-};
 INSTANTIATE_TEST_SUITE_P(Flavors, TunnelTest, ::testing::ValuesIn(AllFlavors()), FlavorCaseName);
 
 TEST_P(TunnelTest, APacketForAnotherNodesBackendIsPassedOnAsItIs) {
@@ -215,43 +100,6 @@ TEST_P(TunnelTest, ANodePortOfAnotherNodeIsThisNodesToo) {
   });
 }
 
-// Not from a node, not for this one, not for a service: somebody else's tunnel.
-TEST_P(TunnelTest, WhatIsNotOursGoesOnAsItIs) {
-  BothKinds([this] {
-    SetService(Tunnelled({Backend(addresses().pod1, true)}));
-    const Packet question = Asked();
-    EXPECT_TRUE(Untouched(kFromNet, Wrapped(addresses().outside, addresses().node, question)));
-    EXPECT_TRUE(Untouched(kFromNet, Wrapped(node2(), addresses().pod2, question)));
-    const End other{addresses().pod2, 4711};
-    EXPECT_TRUE(
-        Untouched(kFromNet, Wrapped(node2(), addresses().node, Question(outside(), other, Syn()))));
-    EXPECT_EQ(OpeningCount(), 0u);
-    EXPECT_EQ(AllDrops(), 0u);
-  });
-}
-
-// A masquerade would give it the node's address, which the other node believes.
-TEST_P(TunnelTest, APodMayNotWrap) {
-  BothKinds([this] {
-    SetService(External({Remote(addresses().remote, kNode2)}));
-    ExpectDropped(kFromPod1, Wrapped(addresses().pod1, node2(), Asked()),
-                  abi::SL_REASON_TUNNEL_DENIED, 0);
-    // To whom it is no node of the cluster it may.
-    EXPECT_TRUE(Untouched(kFromPod1, Wrapped(addresses().pod1, addresses().outside, Asked())));
-  });
-}
-
-// Only of services that nodes pass on is anything believed.
-TEST_P(TunnelTest, AServiceThatIsNotPassedOnTakesNothingWrapped) {
-  BothKinds([this] {
-    ServiceSpec service = External({Backend(addresses().pod1, true)});
-    service.flags = kPlain;
-    SetService(service);
-    EXPECT_TRUE(Untouched(kFromNet, Wrapped(node2(), addresses().node, Asked())));
-    EXPECT_EQ(OpeningCount(), 0u);
-  });
-}
-
 // Second chance: a node without an endpoint passes the packet on, and no third does.
 TEST_P(TunnelTest, ANodeWithoutAnEndpointPassesItOnOnce) {
   BothKinds([this] {
@@ -325,23 +173,6 @@ TEST_P(TunnelTest, AFlowThatIsNotKnownIsPassedOnToWhoMayKnowIt) {
   });
 }
 
-// What nobody knows is reset by the node that it came to last, and the RST finds its own way.
-TEST_P(TunnelTest, WhatIsRefusedIsAnsweredToTheClient) {
-  if (!tcp()) return;
-  BothKinds([this] {
-    SetService(Tunnelled({Backend(addresses().pod1, true)}));
-    const RunResult refused = Run(kFromNet, Wrapped(node2(), addresses().node, Asked({})));
-    EXPECT_EQ(refused.verdict, kRedirect);
-    const absl::StatusOr<Packet> answer = Parse(refused.frame);
-    ASSERT_THAT(answer, IsOk());
-    EXPECT_EQ(DestinationOf(*answer), addresses().outside);
-    EXPECT_EQ(SourceOf(*answer), frontend().address);
-    ASSERT_NE(Find<Tcp>(*answer), nullptr);
-    EXPECT_EQ(Find<Tcp>(*answer)->flags, "R");
-    EXPECT_THAT(VerifyChecksums(refused.frame), IsOk());
-  });
-}
-
 TEST_P(TunnelTest, NodesThatChooseAlikeChooseTheSame) {
   std::vector<std::uint32_t> backends;
   for (int i = 1; i <= 8; ++i) {
@@ -369,22 +200,6 @@ TEST_P(TunnelTest, NodesThatChooseAlikeChooseTheSame) {
   EXPECT_LT(to_node2, 140);
 }
 
-// A node that takes no such packets, or is not known: the source is rewritten as ever.
-TEST_P(TunnelTest, ABackendOfANodeWithoutSluiceIsReachedByItsAddress) {
-  for (const std::uint32_t node : {kNode2, 0u, 9u}) {
-    SCOPED_TRACE(node);
-    SetUp();
-    SetNode(kNode2, "192.0.2.20", "2001:db8::20", 0);
-    SetService(External({Remote(addresses().remote, node)}));
-    const RunResult result = Run(kFromNet, Asked());
-    EXPECT_EQ(result.verdict, kRedirect);
-    const absl::StatusOr<Packet> sent = Parse(result.frame);
-    ASSERT_THAT(sent, IsOk());
-    EXPECT_EQ(SourceOf(*sent), addresses().node);
-    EXPECT_EQ(DestinationOf(*sent), addresses().remote);
-  }
-}
-
 // Whether a node still takes new flows does not concern those that it has; whether it is there
 // does.
 TEST_P(TunnelTest, AFlowGoesOnUntilItsNodeIsGone) {
@@ -406,55 +221,6 @@ TEST_P(TunnelTest, AFlowGoesOnUntilItsNodeIsGone) {
   SetNode(kNode2, "192.0.2.99", "2001:db8::99", 0);
   ExpectRejected(kFromNet, Asked({}), abi::SL_REASON_BACKEND_GONE);
   EXPECT_EQ(FlowCount(), 0u);
-}
-
-TEST_P(TunnelTest, ASynAckOffersNoMoreThanFits) {
-  if (!tcp()) return;
-  SetService(Tunnelled({Backend(addresses().pod1, true)}));
-  const End backend{addresses().pod1, kBackendPort};
-  const auto syn_ack = [&](const End& from, Bytes options) {
-    Packet packet = Question(from, outside(), SynAck());
-    std::get<Tcp>(packet[2]).options = std::move(options);
-    return packet;
-  };
-  const auto check = [&](const Bytes& in, const Bytes& out, std::uint16_t limit) {
-    SetUp();
-    SetService(Tunnelled({Backend(addresses().pod1, true)}));
-    UseTunnel(abi::SL_TUNNEL_IPIP, limit);
-    Run(kFromNet, Wrapped(node2(), addresses().node, Asked()));
-    EXPECT_TRUE(Becomes(kToNet, syn_ack(backend, in), kNext, syn_ack(frontend(), out)));
-  };
-  // 1460, 1440; with an option before it, so that it begins at an odd place; and none at all.
-  check({2, 4, 0x05, 0xb4}, {2, 4, 0x05, 0xa0}, 1440);
-  check({2, 4, 0x05, 0xa0}, {2, 4, 0x05, 0xa0}, 1440);
-  check({2, 4, 0x05, 0x00}, {2, 4, 0x05, 0x00}, 1440);
-  check({2, 4, 0x05, 0xb4}, {2, 4, 0x05, 0xb4}, 0);
-  check({1, 2, 4, 0x05, 0xb4, 1, 1, 1}, {1, 2, 4, 0x05, 0xa0, 1, 1, 1}, 1440);
-  check({3, 3, 7, 2, 4, 0x05, 0xb4, 0}, {3, 3, 7, 2, 4, 0x05, 0xa0, 0}, 1440);
-  check({4, 2, 1, 1}, {4, 2, 1, 1}, 1440);
-  check({}, {}, 1440);
-}
-
-TEST_P(TunnelTest, APacketThatDoesNotFitIsAnsweredWithWhatDoes) {
-  BothKinds([this] {
-    SetService(External({Remote(addresses().remote, kNode2)}));
-    Run(kFromNet, Asked());
-    const std::uint32_t headers = (flavor().v6 ? 40u : 20u) + (tcp() ? 20u : 8u);
-    const std::uint32_t overhead = (flavor().v6 ? 40u : 20u) + (gue_ ? 8u : 0u);
-    const auto of_size = [&](std::uint32_t size) {
-      return Asked({.payload = std::string(size - headers, 'x')});
-    };
-    EXPECT_TRUE(Becomes(kFromNet, of_size(1500 - overhead), kRedirect,
-                        Wrapped(addresses().node, node2(), Hop(of_size(1500 - overhead)))));
-    const RunResult result = Run(kFromNet, of_size(1500 - overhead + 1));
-    const absl::StatusOr<Packet> answer = Parse(result.frame);
-    ASSERT_THAT(answer, IsOk());
-    const Icmp* icmp = Find<Icmp>(*answer);
-    ASSERT_NE(icmp, nullptr);
-    EXPECT_EQ(icmp->rest, 1500 - overhead);
-    EXPECT_EQ(DestinationOf(*answer), addresses().outside);
-    EXPECT_THAT(VerifyChecksums(result.frame), IsOk());
-  });
 }
 
 // A router between the backend's node and the client says that an answer was too big.
