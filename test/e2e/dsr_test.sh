@@ -3,68 +3,8 @@
 # Direct server return between three nodes behind a router: what a node passes on reaches the
 # backend's node as the client has sent it, and the answer goes straight to the client. By both ways
 # to wrap, in both families, over TCP and UDP, with sl_xdp and without.
-# shellcheck source=expect.sh
-CLUSTER_NODES=3
-source "$(dirname "${BASH_SOURCE[0]}")/expect.sh"
-
-NODES=(node-a node-b node-c)
-LB4=203.0.113.80 LB6=2001:db8:80::80
-
-open_cluster
-cluster_serve a1 b1 b2 c1
-for sender in client a1 b1 b2 c1; do # as a wire: with their checksums, a packet at a time
-  cluster_in "$sender" ethtool -K eth0 tx off >/dev/null
-done
-
-# balanced <name> <protocol> <port> <ClusterIPs...> [annotation...]
-balanced() {
-  local name=$1 protocol=$2 port=$3 ip4=$4 ip6=$5
-  shift 5
-  service "$name" LoadBalancer "$protocol" "$port" "$(node_port "$port")" "$ip4" "$ip6" |
-    sed "s|^metadata: .*|metadata: {name: $name, namespace: default, annotations: {$*}}|"
-  printf 'status: {loadBalancer: {ingress: [{ip: %s}, {ip: "%s"}]}}\n' $LB4 $LB6
-}
-
-node_port() {
-  echo $((30000 + $1))
-}
-
-dsr='"sluice.io/forwarding": dsr'
-maglev='"sluice.io/algorithm": maglev'
-
-write_services() {
-  balanced web TCP 80 $WEB4 $WEB6 "$@" | manifest web.yaml
-  balanced echo UDP 53 $ECHO4 $ECHO6 "$@" | manifest echo.yaml
-}
-
-# The address of the load balancer leads to these nodes, all in turn by the flow's hash.
-route_to() {
-  local node via4=() via6=()
-  for node in "$@"; do
-    via4+=(nexthop via "${CLUSTER_V4[$node]}")
-    via6+=(nexthop via "${CLUSTER_V6[$node]}")
-  done
-  ip -n "$CLUSTER-router" route replace $LB4/32 "${via4[@]}"
-  ip -n "$CLUSTER-router" -6 route replace $LB6/128 "${via6[@]}"
-}
-
-agents() {
-  local node
-  for node in "${NODES[@]}"; do
-    cluster_kill "sluiced-$node"
-    cluster_agent_start "$node" "$MANIFESTS" "$@"
-  done
-  for node in "${NODES[@]}"; do
-    cluster_agent_ready "$node"
-  done
-}
-
-everywhere() {
-  local node
-  for node in "${NODES[@]}"; do
-    in_force_on "$node"
-  done
-}
+# shellcheck source=three_nodes.sh
+source "$(dirname "${BASH_SOURCE[0]}")/three_nodes.sh"
 
 # Packets of all nodes for the reason.
 dropped_anywhere() {
@@ -91,13 +31,9 @@ answers() {
   done
 }
 
-nodes | manifest nodes.yaml
-tunnel_nodes "${NODES[@]}" | manifest sluice.yaml
-write_services "$dsr"
+open_three_nodes
 web_on b1
 echo_on b1
-cluster_in router sysctl -qw net.ipv4.fib_multipath_hash_policy=1 \
-  net.ipv6.fib_multipath_hash_policy=1
 for node in "${NODES[@]}"; do # the other ends of wires, for XDP_TX
   bpftool prog load "$CLUSTER_BIN/test/e2e/xdp_pass.bpf.o" "$CLUSTER_BPFFS-pass" type xdp
   cluster_in router bpftool net attach xdpdrv pinned "$CLUSTER_BPFFS-pass" dev "$node"
@@ -183,78 +119,3 @@ for at in $LB4 $LB6; do
   spread client "$at" 80 400 a1,b1,b2,c1
   spread client "$at" 53 400 a1,b1,b2,c1 --protocol udp
 done
-
-step 'Maglev: one flow to three nodes in turn, which share no state'
-write_services "$dsr, $maglev"
-everywhere
-route_to node-a
-crowd held client 30 $LB4:80 "[$LB6]:80"
-held=$(ask held)
-for node in node-b node-c node-a node-c node-b; do
-  route_to "$node"
-  expect_equal "by $node" "$(ask held)" "$held"
-done
-
-step 'and with random, as nodes find the same backend by the hash'
-write_services "$dsr"
-everywhere
-route_to node-a
-crowd again client 30 $LB4:80 "[$LB6]:80"
-again=$(ask again)
-for node in node-b node-c node-a; do
-  route_to "$node"
-  expect_equal "by $node" "$(ask again)" "$again"
-done
-
-step 'endpoints come and go: open connections stay with theirs'
-web_on a1 b1 b2 c1 c2
-everywhere
-expect_equal 'one more' "$(ask again)" "$again"
-web_on a1 b1 b2 c1
-everywhere
-expect_equal 'one less' "$(ask again)" "$again"
-
-step 'what no node knows any more is reset, wherever it is passed on to'
-for node in "${NODES[@]}"; do
-  cluster_kill "sluiced-$node"
-  "$CLUSTER_BIN/cmd/sluiced/sluiced" --cleanup --bpffs "$CLUSTER_BPFFS-$node" \
-    --state-dir "$CLUSTER_DIR/state-$node" >/dev/null
-done
-agents
-expect_equal 'all of them' "$(ask again)" '{"reset": 30}'
-
-step 'from snat to dsr and back under traffic'
-cluster_kill held
-cluster_kill again
-route_to "${NODES[@]}"
-load_start lb client $LB4:80 "[$LB6]:80" --concurrency 4
-for annotation in '"sluice.io/forwarding": snat' "$dsr" '"sluice.io/forwarding": hybrid' "$dsr"; do
-  write_services "$annotation"
-  everywhere
-  load_some_more lb
-done
-
-step 'a node without sluice is reached by its address, and may come back'
-tunnel_nodes node-a node-b | manifest sluice.yaml
-everywhere
-load_some_more lb
-tunnel_nodes "${NODES[@]}" | manifest sluice.yaml
-everywhere
-load_some_more lb
-
-step 'a node is drained under traffic: its pods go, then its routes, then itself'
-web_on a1 b1 b2 c1:terminating
-everywhere
-load_some_more lb
-web_on a1 b1 b2
-everywhere
-route_to node-a node-b
-load_some_more lb
-cluster_kill sluiced-node-c
-load_some_more lb
-cluster_agent node-c "$MANIFESTS"
-web_on a1 b1 b2 c1
-everywhere
-route_to "${NODES[@]}"
-load_some_more lb
-load_stop_without_failure lb
