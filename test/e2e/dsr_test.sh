@@ -78,20 +78,22 @@ step 'on the wire: the packet as it was sent, wrapped from node to node; the ans
 seen() {
   sed -z 's/\n \+/ /g' "$CLUSTER_DIR/wire-$1.log" | grep -cE -- "$2" || true
 }
+is_seen() {
+  [[ $(seen "$@") -gt 0 ]]
+}
 client4=${CLUSTER_V4[client]} a4=${CLUSTER_V4[node-a]} b4=${CLUSTER_V4[node-b]}
 for encapsulation in gue ipip; do
   agents --dsr-encapsulation "$encapsulation"
   for node in node-a node-b; do
     rm -f "$CLUSTER_DIR/wire-$node.log"
-    cluster_spawn "wire-$node" "$node" tcpdump -i eth0 -Z root -n -l -vv 'ip'
+    cluster_spawn "wire-$node" "$node" tcpdump -i eth0 -Z root -n -l \
+      --immediate-mode -vv 'ip'
     cluster_await_log "wire-$node" 'listening on'
   done
   expect_equal 'TCP' "$(probe client $LB4 80)" "answer b1 $client4"
-  eventually 'the end is on the wire' grep -q 'Flags \[F' "$CLUSTER_DIR/wire-node-b.log"
-  cluster_kill wire-node-a INT
-  cluster_kill wire-node-b INT
   for node in node-a node-b; do
-    expect_equal "wrong checksums, $node" "$(seen $node 'incorrect|bad (udp )?cksum')" 0
+    eventually "the end is on the wire of $node" \
+      grep -q 'Flags \[F' "$CLUSTER_DIR/wire-$node.log"
   done
   # The client is two hops from the node that passes on: the router's, and its own.
   case $encapsulation in
@@ -101,7 +103,9 @@ for encapsulation in gue ipip; do
     gue) wrapped="ttl 64.*$a4\.[0-9]+ > $b4\.6080: .*UDP" ;;
   esac
   for node in node-a node-b; do
-    expect_equal "passed on, $node" "$(($(seen $node "$wrapped") > 0))" 1
+    eventually "passed on, $node" is_seen $node "$wrapped"
+    cluster_kill "wire-$node" INT
+    expect_equal "wrong checksums, $node" "$(seen $node 'incorrect|bad (udp )?cksum')" 0
   done
   mss=$((1500 - 60))
   [[ $encapsulation == ipip ]] || mss=$((mss - 8))
