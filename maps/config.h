@@ -9,6 +9,9 @@ SL_ABI_BEGIN
 /* Index in the pairs below. */
 enum sl_family { SL_FAMILY_V4 = 0, SL_FAMILY_V6 = 1, SL_FAMILY_COUNT = 2 };
 
+/* Addresses of a family that SNAT takes its sources from, at most. */
+enum { SL_SNAT_ADDRESSES = 8 };
+
 /* An address range: in it if (address & mask) == prefix. All-zero: not set, matches nothing. */
 struct addr_range {
 	struct addr prefix;
@@ -26,20 +29,21 @@ enum sl_tunnel_kind {
 
 /* One row, index 0. Read for new flows only, and for packets that are passed on. */
 struct node_config {
-	struct addr
-		node_address[SL_FAMILY_COUNT]; /* source of SNAT; all-zero: this family has none */
+	struct addr node_address[SL_FAMILY_COUNT]; /* the node's main; all-zero: it has none */
 	struct addr_range service_range[SL_FAMILY_COUNT];
-	__u16 snat_port_min; /* host order, inclusive */
+	struct addr snat_address[SL_FAMILY_COUNT][SL_SNAT_ADDRESSES]; /* sources of SNAT */
+	__u16 snat_port_min;					      /* host order, inclusive */
 	__u16 snat_port_max;
 	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
 			  */
 	/* The largest TCP segment that still fits where it is passed on to a backend's node
 	 * encapsulated, host order; 0: no limit is set. */
 	__u16 tunnel_mss[SL_FAMILY_COUNT];
-	__u8 tunnel_kind; /* enum sl_tunnel_kind */
-	__u8 pad[3];
+	__u8 tunnel_kind;		      /* enum sl_tunnel_kind */
+	__u8 snat_addresses[SL_FAMILY_COUNT]; /* how many of snat_address there are */
+	__u8 pad;
 };
-SL_ABI_SIZE(node_config, 112);
+SL_ABI_SIZE(node_config, 368);
 
 /* One row, index 0. */
 struct meta {

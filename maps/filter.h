@@ -15,6 +15,8 @@ enum {
 	SL_FILTER_WORDS = 1 << (SL_FILTER_BITS_LOG2 - 6),
 	/* Added to the protocol of a backend: packets to it are not looked up for being from it. */
 	SL_FILTER_BACKEND = 1 << 8,
+	/* In place of a protocol, with no port: the address is one that SNAT takes. */
+	SL_FILTER_SNAT = 1 << 9,
 };
 
 struct filter_word {

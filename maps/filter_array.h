@@ -24,9 +24,14 @@ class FilterArray {
   void Add(const abi::backend& row) {
     Set(row.address, row.port, row.protocol | abi::SL_FILTER_BACKEND);
   }
-  // All ports and protocols: of an address that replies to rewritten sources come to. (Those of
-  // ClusterIPs come with the rows that have port 0.)
+  // All ports and protocols: of an address of the node's. (Those of ClusterIPs come with the rows
+  // that have port 0.)
   void AddAddress(const abi::addr& address) { Set(address, 0, 0); }
+  // The same, of an address that replies to rewritten sources come to.
+  void AddSnatAddress(const abi::addr& address) {
+    AddAddress(address);
+    Set(address, 0, abi::SL_FILTER_SNAT);
+  }
 
   bool Has(const abi::addr& address, __be16 port, std::uint32_t protocol) const {
     const std::uint32_t bit = abi::filter_bit(&address, port, protocol);

@@ -30,7 +30,7 @@ static __always_inline bool relevance_none(const struct packet *p)
 
 /*
  * May a packet of no flow and no service matter all the same: as a reply to a rewritten source (to
- * the node's address, a port of the range), or for its address alone? Array reads only.
+ * an address that SNAT takes, a port of the range), or for its address alone? Array reads only.
  */
 static __always_inline bool relevance_may_matter(const struct packet *p)
 {
@@ -40,7 +40,7 @@ static __always_inline bool relevance_may_matter(const struct packet *p)
 
 	if (!config || p->family >= SL_FAMILY_COUNT)
 		return false;
-	if (same_address(&p->flow.key.destination, &config->node_address[p->family]))
+	if (filter_has(&p->flow.key.destination, 0, SL_FILTER_SNAT))
 		return port >= config->snat_port_min && port <= config->snat_port_max &&
 		       filter_has(&p->flow.key.source, p->flow.key.source_port,
 				  p->flow.key.protocol | SL_FILTER_BACKEND);

@@ -6,10 +6,10 @@
 #include "core/opening.h"
 
 /*
- * Ports asked about before giving up. The first half are those that sl_snat_ports says to be free,
- * of which each that is not counts; then any, should bits be left of flows that are over.
+ * Ports asked about before giving up: the client's own, then those that sl_snat_ports says to be
+ * free, twice of each address at least; then any, should bits be left of flows that are over.
  */
-enum { SNAT_TRIES = 32, SNAT_GUIDED_TRIES = 16 };
+enum { SNAT_TRIES = 33, SNAT_GUIDED_TRIES = 2 * SL_SNAT_ADDRESSES };
 
 /* How often a bit may be lost to another CPU before the search is given up. */
 enum { SNAT_RACES = 4 };
@@ -82,16 +82,48 @@ __noinline int snat_open_word(__u32 table, __u32 words, __u32 start)
 }
 
 /*
- * Takes a port of the range of @count ports that @table, of SL_SNAT_PORTS, has as free. CPUs begin
- * in blocks (cache lines) of their own, which change with every tick. Return: its place in the
- * range; -1: none. Cost: with one CPU at work two cache lines, and up to eight more as the range
- * fills.
+ * Gives p->flow.entry the node's address that has the @turn. Return: how many ports it has towards
+ * the new destination, of which *@table is the table; 0: the node has none.
  */
-__noinline int snat_take(__u32 table, __u32 count)
+static __always_inline __u32 snat_use(struct packet *p, __u32 turn, __u32 *table)
 {
-	struct snat_ports *ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
-	__u32 words, random = bpf_get_prandom_u32(), blocks, start;
+	__u32 zero = 0, addresses;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
+	if (!config || p->family >= SL_FAMILY_COUNT)
+		return 0;
+	addresses = config->snat_addresses[p->family];
+	if (!addresses)
+		return 0;
+	p->flow.entry.new_source =
+		config->snat_address[p->family & 1][turn % addresses & (SL_SNAT_ADDRESSES - 1)];
+	*table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
+			    p->flow.entry.new_destination_port, p->flow.key.protocol);
+	p->flow.entry.new_source_port = bpf_htons(config->snat_port_min);
+	return config->snat_port_max - config->snat_port_min + 1;
+}
+
+/* The port at @place of the range, whose first the entry has. */
+static __always_inline void snat_set_place(struct packet *p, __u32 place)
+{
+	p->flow.entry.new_source_port = bpf_htons(bpf_ntohs(p->flow.entry.new_source_port) + place);
+}
+
+/*
+ * Gives p->flow.entry the node's address that has the @turn, and a port that sl_snat_ports has as
+ * free, and as taken from now on. CPUs begin in blocks (cache lines) of their own, which change
+ * with every tick. Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and up
+ * to eight more as the range fills.
+ */
+__noinline int snat_take(struct packet *p, __u32 turn)
+{
+	__u32 table = 0, count, words, random = bpf_get_prandom_u32(), blocks, start;
+	struct snat_ports *ports;
+
+	if (!p)
+		return -1;
+	count = snat_use(p, turn, &table);
+	ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
 	if (!ports || !count)
 		return -1;
 	if (count > SL_SNAT_PORTS)
@@ -120,8 +152,10 @@ __noinline int snat_take(__u32 table, __u32 count)
 			if (!(~(used | bit) & mask))
 				__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
 						    1ULL << word % 64);
-			if (!(used & bit))
-				return (int)(word * 64 + place);
+			if (!(used & bit)) {
+				snat_set_place(p, word * 64 + place);
+				return 0;
+			}
 		} else {
 			__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
 					    1ULL << word % 64);
@@ -131,72 +165,88 @@ __noinline int snat_take(__u32 table, __u32 count)
 }
 
 /*
- * Is the port of @p->flow.entry.new_source a service's, so that answers to it would be taken for
- * requests? One bit for most; a lookup where that says maybe.
+ * Gives p->flow.entry the node's address that has the @turn, and the client's port if it is in the
+ * range and @keep, else any. Nobody knows yet whether it is free. Return: 0; -1: it is not.
  */
-static __noinline bool snat_is_frontend(const struct packet *p)
+__noinline int snat_guess(struct packet *p, __u32 turn, __u32 keep)
 {
-	struct service_key key = { .address = p->flow.entry.new_source };
+	__u32 table = 0, count, place;
 
-	if (!filter_has(&p->flow.entry.new_source, p->flow.entry.new_source_port,
-			p->flow.key.protocol))
-		return false;
-	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.entry.new_source_port;
-	return bpf_map_lookup_elem(&sl_services, &key);
-}
-
-/* Marks a port that was found without asking as taken. */
-static __always_inline void snat_mark(__u32 table, __u32 place)
-{
-	struct snat_ports *ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
-
-	if (!ports || place >= SL_SNAT_PORTS)
-		return;
-	if (!ports->touched)
-		ports->touched = 1;
-	__sync_fetch_and_or(&ports->used[place / 64 & (SL_SNAT_WORDS - 1)], 1ULL << place % 64);
+	if (!p)
+		return -1;
+	count = snat_use(p, turn, &table);
+	if (!count)
+		return -1;
+	place = bpf_ntohs(p->flow.key.source_port) - bpf_ntohs(p->flow.entry.new_source_port);
+	if (!keep)
+		place = (__u64)bpf_get_prandom_u32() * count >> 32;
+	else if (place >= count)
+		return -1;
+	snat_set_place(p, place);
+	return 0;
 }
 
 /*
- * Gives p->flow.entry the node's address and a source port that no other flow to the same backend
- * has, and the flow its two places in sl_opening. The client's port is kept if it is in the range.
+ * Is the port of @p->flow.entry.new_source a service's, so that answers to it would be taken for
+ * requests? One bit for most; a lookup where that says maybe. Return: not 0: yes.
+ */
+__noinline int snat_is_frontend(const struct packet *p)
+{
+	struct service_key key = {};
+
+	if (!p)
+		return 1;
+	key.address = p->flow.entry.new_source;
+	if (!filter_has(&p->flow.entry.new_source, p->flow.entry.new_source_port,
+			p->flow.key.protocol))
+		return 0;
+	*(__u64 *)&key.port = (__u64)p->flow.key.protocol << 32 | p->flow.entry.new_source_port;
+	return bpf_map_lookup_elem(&sl_services, &key) ? 1 : 0;
+}
+
+/* Marks the port of p->flow.entry as taken, which was found without asking. */
+__noinline int snat_mark(struct packet *p)
+{
+	__u32 zero = 0, table, place;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
+	struct snat_ports *ports;
+
+	if (!p || !config)
+		return -1;
+	table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
+			   p->flow.entry.new_destination_port, p->flow.key.protocol);
+	ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
+	place = bpf_ntohs(p->flow.entry.new_source_port) - config->snat_port_min;
+	if (!ports || place >= SL_SNAT_PORTS)
+		return -1;
+	if (!ports->touched)
+		ports->touched = 1;
+	__sync_fetch_and_or(&ports->used[place / 64 & (SL_SNAT_WORDS - 1)], 1ULL << place % 64);
+	return 0;
+}
+
+/*
+ * Gives p->flow.entry an address of the node and a source port of it that no other flow to the same
+ * backend has, and the flow its two places in sl_opening. The client's port is kept if it is in the
+ * range. Of several addresses one is drawn, so that they fill evenly; each try is the next one's.
  * Return: 0; 1: another CPU has just done so for the same flow, p->flow.entry is what it chose;
  * -1: no port free, or the node has no address of the family.
  */
 __noinline int snat_claim(struct packet *p)
 {
-	__u32 zero = 0, first, count, place, table;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	bool guided = true, marked = false;
-	int kept, taken;
+	__u32 turn = bpf_get_prandom_u32() >> 1;
+	bool taken;
+	int kept;
 
-	if (!p || !config)
-		return -1;
-	if (p->family >= SL_FAMILY_COUNT)
-		return -1;
-	p->flow.entry.new_source = config->node_address[p->family];
-	if (!p->flow.entry.new_source.w[3] && !p->flow.entry.new_source.w[0])
+	if (!p)
 		return -1;
 	p->flow.entry.flags |= SL_FLOW_SNAT;
-	first = config->snat_port_min;
-	count = config->snat_port_max - first + 1;
-	table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
-			   p->flow.entry.new_destination_port, p->flow.key.protocol);
-	place = bpf_ntohs(p->flow.key.source_port) - first;
-	if (p->flags & PACKET_TRACED) {
-		if (place >= count)
-			place = (__u64)bpf_get_prandom_u32() * count >> 32;
-		p->flow.entry.new_source_port = bpf_htons(first + place);
-		return 0;
-	}
-	for (int i = 0; i < SNAT_TRIES; i++) {
-		if (i || place >= count) {
-			taken = guided && i < SNAT_GUIDED_TRIES ? snat_take(table, count) : -1;
-			marked = taken >= 0;
-			guided = marked;
-			place = marked ? (__u32)taken : (__u64)bpf_get_prandom_u32() * count >> 32;
-		}
-		p->flow.entry.new_source_port = bpf_htons(first + place);
+	if (p->flags & PACKET_TRACED)
+		return snat_guess(p, turn, 1) && snat_guess(p, turn, 0) ? -1 : 0;
+	for (__u32 i = 0; i < SNAT_TRIES; i++) {
+		taken = i && i <= SNAT_GUIDED_TRIES;
+		if (taken ? snat_take(p, turn + i) : snat_guess(p, turn + i, !i))
+			continue;
 		if (snat_is_frontend(p))
 			continue;
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
@@ -208,8 +258,8 @@ __noinline int snat_claim(struct packet *p)
 		}
 		if (!kept) {
 			if (!conntrack_taken(p)) {
-				if (!marked)
-					snat_mark(table, place);
+				if (!taken)
+					snat_mark(p);
 				return opening_put(p, 0);
 			}
 			opening_clear(p);

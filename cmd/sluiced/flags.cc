@@ -39,6 +39,7 @@ struct FlagTexts {
   std::string xdp = "off";
   std::string health_keeper = "start";
   std::string snat_ports = "5000-29999";
+  std::string snat_addresses;
   std::string forwarding = "snat";
   std::string encapsulation = "ipip";
   std::string node_service = "kube-system/sluice";
@@ -99,6 +100,11 @@ void AddServiceFlags(CLI::App& app, AgentOptions& options, FlagTexts& texts) {
   app.add_option("--snat-ports", texts.snat_ports,
                  "Source ports for packets to backends on other nodes, MIN-MAX")
       ->capture_default_str();
+  app.add_option(
+      "--snat-addresses", texts.snat_addresses,
+      "Comma list of ranges: up to eight addresses a family of the node's uplinks inside "
+      "are the sources of such packets, each with all of --snat-ports. Empty: the "
+      "node's main address");
   app.add_option("--forwarding", texts.forwarding,
                  "How packets from outside reach backends of other nodes: snat: with this node's "
                  "address; dsr: unchanged, encapsulated, and the other node answers the client; "
@@ -211,6 +217,9 @@ absl::Status Judge(const FlagTexts& texts, AgentOptions& options) {
   const auto snat = ParsePortRange(texts.snat_ports);
   RETURN_IF_ERROR(Annotate(snat.status(), "--snat-ports"));
   options.snat_ports = *snat;
+  const auto snat_addresses = ParseCidrs(texts.snat_addresses);
+  RETURN_IF_ERROR(Annotate(snat_addresses.status(), "--snat-addresses"));
+  options.snat_addresses = *snat_addresses;
   options.forwarding = ForwardingNamed(texts.forwarding).value_or(Forwarding::kSnat);
   if (texts.encapsulation == "gue") options.tunnel = abi::SL_TUNNEL_GUE;
   const std::vector<std::string> node_service = absl::StrSplit(texts.node_service, '/');

@@ -45,6 +45,7 @@ struct AgentOptions {
   std::optional<AttachMode> attach;  // not set: tcx if the kernel has it
   XdpMode xdp = XdpMode::kOff;
   PortRange snat_ports = {5000, 29999};
+  std::vector<IpPrefix> snat_addresses;       // empty: the main address of each family
   Forwarding forwarding = Forwarding::kSnat;  // of Services that say nothing else
   abi::sl_tunnel_kind tunnel = abi::SL_TUNNEL_IPIP;
   ObjectName node_service = {"kube-system", "sluice"};  // whose slices say who runs sluice

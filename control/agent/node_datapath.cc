@@ -212,7 +212,8 @@ void NodeDatapath::OnNetworkChange() {
       Classify(network, options_.interfaces,
                std::set<IpAddress>(object_addresses_.begin(), object_addresses_.end()));
   NodeAddresses addresses = FindNodeAddresses(
-      network, interfaces, {options_.node_port_addresses, options_.interfaces.cluster_cidrs},
+      network, interfaces,
+      {options_.node_port_addresses, options_.snat_addresses, options_.interfaces.cluster_cidrs},
       object_addresses_);
   const bool changed = addresses != addresses_;
   addresses_ = std::move(addresses);
@@ -243,6 +244,9 @@ void NodeDatapath::WriteConfig() {
   }
   // Also when nothing has changed: the filter may be a new one.
   for (const abi::addr& address : config.node_address) maps_->filter().AddAddress(address);
+  for (const IpAddress& address : addresses_.snat) {
+    maps_->filter().AddSnatAddress(address.ToAbi());
+  }
   if (config_status_.ok() && std::memcmp(&config, &config_, sizeof(config)) == 0) return;
   config_status_ = Annotate(WriteRow(maps_->config(), config), "write sl_config");
   if (!config_status_.ok()) {
@@ -323,6 +327,7 @@ std::vector<std::string> NodeDatapath::Degraded() const {
   if (!accounting_status_.ok()) reasons.emplace_back(accounting_status_.message());
   if (!xdp_status_.ok()) reasons.emplace_back(xdp_status_.message());
   if (!monitor_->status().ok()) reasons.emplace_back(monitor_->status().message());
+  reasons.insert(reasons.end(), addresses_.snat_problems.begin(), addresses_.snat_problems.end());
   if (NamesAnotherMachine(object_addresses_, addresses_.local)) {
     reasons.push_back(absl::StrCat(
         "the Node ", options_.node_name, " has the address ", object_addresses_.front().ToString(),

@@ -94,6 +94,39 @@ bool Wanted(const NodePortFlag& flag, const IpAddress& address) {
   return !restricted || InAny(flag.cidrs, address);
 }
 
+// Fills in `snat` and its problems. A range that no address is in must not leave the node without a
+// source: the family is served by its main address then.
+void FindSnat(const std::vector<LinkAddress>& usable, const std::vector<IpPrefix>& cidrs,
+              NodeAddresses& result) {
+  std::size_t found[abi::SL_FAMILY_COUNT] = {};
+  std::set<IpAddress> seen;
+  for (const LinkAddress& held : usable) {
+    if (!InAny(cidrs, held.address) || !seen.insert(held.address).second) continue;
+    if (++found[FamilyOf(held.address)] > abi::SL_SNAT_ADDRESSES) {
+      result.snat_problems.push_back(absl::StrCat(
+          "--snat-addresses: ", held.address.ToString(), " is one more than the ",
+          static_cast<int>(abi::SL_SNAT_ADDRESSES), " of a family that can be used: it is not"));
+    } else {
+      result.snat.push_back(held.address);
+    }
+  }
+  for (const IpPrefix& cidr : cidrs) {
+    const bool empty = std::none_of(usable.begin(), usable.end(), [&](const LinkAddress& held) {
+      return cidr.Contains(held.address);
+    });
+    if (empty) {
+      result.snat_problems.push_back(
+          absl::StrCat("--snat-addresses: no uplink has an address in ", cidr.ToString(),
+                       ": nothing leaves with one; add the address to the node, or leave it out"));
+    }
+  }
+  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
+    if (found[family] == 0 && result.source[family].has_value()) {
+      result.snat.push_back(*result.source[family]);
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<IpPrefix>> ParseCidrs(std::string_view text) {
@@ -134,6 +167,7 @@ NodeAddresses FindNodeAddresses(const NetworkState& network,
   for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
     result.source[family] = Primary(network, usable, object_addresses, family);
   }
+  FindSnat(usable, flags.snat, result);
   std::set<IpAddress> serving;
   if (!flags.node_port.cidrs.empty()) {
     for (const LinkAddress& held : usable) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,6 +35,11 @@ struct NodeAddresses {
   std::vector<IpAddress> node_ports;  // sorted, unique
   // Source of rewritten packets by family (enum sl_family); none: no such address on an uplink.
   std::array<std::optional<IpAddress>, abi::SL_FAMILY_COUNT> source;
+  // Sources that SNAT takes, of both families: those of --snat-addresses that uplinks hold, else
+  // `source`. Unique, in the kernel's order.
+  std::vector<IpAddress> snat;
+  // What of --snat-addresses is not so: a sentence each, which names it.
+  std::vector<std::string> snat_problems;
   std::set<IpAddress> local;  // every address that the node holds, loopback included
 
   friend bool operator==(const NodeAddresses&, const NodeAddresses&) = default;
@@ -47,6 +53,7 @@ bool NamesAnotherMachine(const std::vector<IpAddress>& object_addresses,
 
 struct AddressFlags {
   NodePortFlag node_port;
+  std::vector<IpPrefix> snat;  // --snat-addresses; those of one family leave the other as it is
   std::vector<IpPrefix> cluster_cidrs;  // addresses inside are never the node's
 };
 

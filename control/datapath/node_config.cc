@@ -48,6 +48,11 @@ abi::node_config MakeNodeConfig(const NodeAddresses& addresses, const PortRange&
       config.node_address[family] = addresses.source[family]->ToAbi();
     }
   }
+  for (const IpAddress& address : addresses.snat) {
+    const abi::sl_family family = address.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6;
+    if (config.snat_addresses[family] == abi::SL_SNAT_ADDRESSES) continue;
+    config.snat_address[family][config.snat_addresses[family]++] = address.ToAbi();
+  }
   for (const IpPrefix& cidr : service_cidrs) {
     abi::addr_range& range =
         config.service_range[cidr.is_v4() ? abi::SL_FAMILY_V4 : abi::SL_FAMILY_V6];

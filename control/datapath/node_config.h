@@ -25,6 +25,7 @@ absl::Status CheckServiceCidrs(const std::vector<IpPrefix>& service_cidrs);
 
 // `service_cidrs` as CheckServiceCidrs allows; empty while it is not known yet which of their
 // addresses are services, so that none is dropped as nobody's.
+// Of the addresses that SNAT takes the first SL_SNAT_ADDRESSES of each family count.
 abi::node_config MakeNodeConfig(const NodeAddresses& addresses, const PortRange& snat,
                                 const std::vector<IpPrefix>& service_cidrs);
 

@@ -43,7 +43,7 @@ std::string NearlyFullText(const SnatPath& path, std::uint32_t used, std::uint32
                       IpAddress::FromAbi(path.destination).WithPort(ntohs(path.destination_port)),
                       "/", ProtocolName(path.protocol),
                       " are taken; when none is left, new connections from outside to it are "
-                      "dropped: add backends or nodes, or widen --snat-ports");
+                      "dropped: add backends, nodes or --snat-addresses, or widen --snat-ports");
 }
 
 absl::Status SnatPorts::Finish(const SnatPathPorts& established) {

@@ -19,6 +19,7 @@ namespace {
 
 using testing::DatapathTables;
 using testing::MapAddress;
+using testing::SetNodeAddresses;
 using Row = std::pair<abi::flow, abi::flow_entry>;
 
 constexpr std::uint16_t kServicePort = 80;
@@ -110,8 +111,7 @@ FlowEnds Scenario::Flow(Side side, std::uint32_t i) const {
 
 absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
   abi::node_config config{};
-  config.node_address[abi::SL_FAMILY_V4] = MapAddress(kNodeV4);
-  config.node_address[abi::SL_FAMILY_V6] = MapAddress(kNodeV6);
+  SetNodeAddresses(config, kNodeV4, kNodeV6);
   config.snat_port_min = 1024;
   config.snat_port_max = 65535;
   RETURN_IF_ERROR(tables.SetConfig(config));

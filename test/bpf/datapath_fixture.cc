@@ -264,8 +264,7 @@ void DatapathTest::SetUp() {
 
 abi::node_config DatapathTest::DefaultConfig() {
   abi::node_config config{};
-  config.node_address[abi::SL_FAMILY_V4] = MapAddress(AddressesOf(false).node);
-  config.node_address[abi::SL_FAMILY_V6] = MapAddress(AddressesOf(true).node);
+  SetNodeAddresses(config, AddressesOf(false).node, AddressesOf(true).node);
   config.service_range[abi::SL_FAMILY_V4] = Range("10.96.0.0", "255.255.0.0");
   config.service_range[abi::SL_FAMILY_V6] =
       Range("fd00:96::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0");

@@ -45,6 +45,8 @@ void PrintTo(const Flavor& flavor, std::ostream* os);
 struct End {
   std::string address;
   std::uint16_t port = 0;
+
+  friend auto operator<=>(const End&, const End&) = default;
 };
 
 // Who is who, of one family.

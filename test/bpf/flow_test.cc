@@ -152,8 +152,7 @@ TEST_P(FlowTest, StampsTheTimeItWasSeen) {
 TEST_P(FlowTest, SurvivesTheNodesChangeToAnotherAddress) {
   Establish();
   abi::node_config config = DefaultConfig();
-  config.node_address[abi::SL_FAMILY_V4] = MapAddress("192.0.2.77");
-  config.node_address[abi::SL_FAMILY_V6] = MapAddress("2001:db8:77::1");
+  SetNodeAddresses(config, "192.0.2.77", "2001:db8:77::1");
   config.snat_port_min = 1;
   config.snat_port_max = 2;
   SetConfig(config);

@@ -258,8 +258,7 @@ TEST_P(OpeningTest, AnExhaustedPortRangeIsADropWithItsReason) {
 
 TEST_P(OpeningTest, WithoutANodeAddressThereIsNoSnat) {
   abi::node_config config = DefaultConfig();
-  config.node_address[abi::SL_FAMILY_V4] = {};
-  config.node_address[abi::SL_FAMILY_V6] = {};
+  SetNodeAddresses(config, "", "");
   SetConfig(config);
   SetService(NodePort({Backend(addresses().remote, false)}));
   EXPECT_EQ(Run(kFromNet, Question(outside_at(1), node_port())).verdict, kDrop);

@@ -4,7 +4,9 @@
 
 #include <arpa/inet.h>
 
+#include <map>
 #include <set>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -43,10 +45,18 @@ class SnatTest : public ServiceTest {
   }
   // The port that the client's packet leaves with; 0: it does not.
   std::uint16_t Ask(const End& client, const End& at, const Shape& shape = Syn()) {
+    return LeavesAs(client, at, shape).port;
+  }
+  // The address too.
+  End LeavesAs(const End& client, const End& at, const Shape& shape) {
     const RunResult result = Run(kFromNet, Question(client, at, shape));
-    if (result.verdict != kRedirect) return 0;
+    if (result.verdict != kRedirect) return {};
     const absl::StatusOr<Packet> parsed = Parse(result.frame);
-    return parsed.ok() ? PortsOf(*parsed).source : 0;
+    if (!parsed.ok()) return {};
+    return {SourceOf(*parsed), PortsOf(*parsed).source};
+  }
+  End LeavesAs(const End& client, const Shape& shape = Syn()) {
+    return LeavesAs(client, node_port(), shape);
   }
   // Brings a flow to sl_flows; its port, or 0.
   std::uint16_t Establish(const End& client) {
@@ -100,6 +110,44 @@ TEST_P(SnatTest, TheLastPortOfTheRangeIsTheLast) {
     EXPECT_EQ(*given.rbegin(), kFirst + count - 1);
     EXPECT_EQ(Ask(client(count), node_port()), 0);
   }
+}
+
+// Several addresses add up: each has the whole range, towards the same backend and port.
+TEST_P(SnatTest, TwoAddressesHaveTwiceThePorts) {
+  constexpr std::uint32_t kRange = 8000;
+  abi::node_config config = DefaultConfig();
+  config.snat_port_min = kFirst;
+  config.snat_port_max = kFirst + kRange - 1;
+  const std::string second = flavor().v6 ? "2001:db8:1::77" : "192.0.2.177";
+  const abi::sl_family family = flavor().v6 ? abi::SL_FAMILY_V6 : abi::SL_FAMILY_V4;
+  config.snat_address[family][1] = MapAddress(second);
+  config.snat_addresses[family] = 2;
+  SetConfig(config);
+  std::set<End> given;
+  std::map<std::string, std::uint32_t> by_address;
+  const End backend{addresses().remote, kBackendPort};
+  for (std::uint32_t i = 0; i < 2 * kRange; ++i) {
+    const End node = LeavesAs(client(i));
+    ASSERT_NE(node.port, 0) << "of client " << i;
+    ASSERT_TRUE(given.insert(node).second) << node.address << " " << node.port;
+    ++by_address[node.address];
+    // Its answers are known by either address, and go to who asked.
+    const RunResult answer = Run(kFromNet, Question(backend, node, SynAck()));
+    ASSERT_EQ(answer.verdict, kRedirect);
+    const absl::StatusOr<Packet> parsed = Parse(answer.frame);
+    ASSERT_THAT(parsed, IsOk());
+    ASSERT_EQ(PortsOf(*parsed).destination, client(i).port);
+    ASSERT_TRUE(LeavesAs(client(i), {}) == node);
+    if (i == 1999) {  // drawn, not one after the other
+      EXPECT_GT(by_address[addresses().node], 800u);
+      EXPECT_GT(by_address[second], 800u);
+    }
+  }
+  EXPECT_EQ(by_address[addresses().node], kRange);
+  EXPECT_EQ(by_address[second], kRange);
+  EXPECT_EQ(AllDrops(), 0u);
+  EXPECT_EQ(Ask(client(2 * kRange), node_port()), 0);
+  EXPECT_EQ(Drops(abi::SL_REASON_SNAT_PORTS, kService), 1u);
 }
 
 // Bits of flows that are over, which the agent has not cleared yet, keep nobody out.

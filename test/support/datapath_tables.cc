@@ -78,7 +78,20 @@ void DatapathTables::ClearFilter() const {
 
 absl::Status DatapathTables::SetConfig(const abi::node_config& config_row) {
   for (const abi::addr& address : config_row.node_address) filter().AddAddress(address);
+  for (const auto& addresses : config_row.snat_address) {
+    for (const abi::addr& address : addresses) filter().AddSnatAddress(address);
+  }
   return Put(config, 0u, config_row);
+}
+
+void SetNodeAddresses(abi::node_config& config, std::string_view v4, std::string_view v6) {
+  for (const auto& [family, text] :
+       {std::pair{abi::SL_FAMILY_V4, v4}, std::pair{abi::SL_FAMILY_V6, v6}}) {
+    const abi::addr address = text.empty() ? abi::addr{} : MapAddress(text);
+    config.node_address[family] = address;
+    config.snat_address[family][0] = address;
+    config.snat_addresses[family] = text.empty() ? 0 : 1;
+  }
 }
 
 absl::StatusOr<std::uint32_t> DatapathWriter::AddBackend(const BackendSpec& spec) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -58,6 +59,9 @@ struct DatapathTables {
   // Writes sl_config, and lets replies to its addresses through the filter.
   absl::Status SetConfig(const abi::node_config& config_row);
 };
+
+// Makes them the node's main addresses, which SNAT takes too; an empty one is none.
+void SetNodeAddresses(abi::node_config& config, std::string_view v4, std::string_view v6);
 
 struct BackendSpec {
   std::string address = {};

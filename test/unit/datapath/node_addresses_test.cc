@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/datapath/node_addresses.h"
 
+#include "absl/strings/str_cat.h"
+
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
@@ -123,6 +125,41 @@ TEST_F(NodeAddressesTest, TemporaryAddressesAreTakenOnlyWithoutOthers) {
   EXPECT_EQ(Find().source[abi::SL_FAMILY_V6], Ip("2001:db8::1"));
   network_.addresses.pop_back();
   EXPECT_EQ(Find().source[abi::SL_FAMILY_V6], Ip("2001:db8::dead"));
+}
+
+TEST_F(NodeAddressesTest, SnatTakesTheMainAddressesUnlessToldOthers) {
+  EXPECT_THAT(Find().snat, ElementsAre(Ip("192.0.2.1"), Ip("2001:db8::1")));
+  AddressFlags flags;
+  flags.snat = ParseCidrs("192.0.2.2/32,198.51.100.0/24").value();
+  const NodeAddresses found = Find(flags);
+  EXPECT_THAT(found.snat, ElementsAre(Ip("192.0.2.2"), Ip("198.51.100.1"), Ip("2001:db8::1")));
+  EXPECT_EQ(found.source[abi::SL_FAMILY_V4], Ip("192.0.2.1")) << "still the main one";
+  EXPECT_THAT(found.snat_problems, IsEmpty());
+}
+
+TEST_F(NodeAddressesTest, SnatIsNotLeftWithoutASourceByARangeThatNothingIsIn) {
+  AddressFlags flags;
+  flags.snat = ParseCidrs("203.0.113.0/24").value();
+  EXPECT_EQ(Find(flags).snat, Find().snat);
+  EXPECT_THAT(Find(flags).snat_problems, ElementsAre(HasSubstr("203.0.113.0/24")));
+}
+
+TEST_F(NodeAddressesTest, SnatTakesNoAddressThatNoUplinkHolds) {
+  AddressFlags flags;
+  Add(kPod, "198.51.100.9");
+  flags.snat = ParseCidrs("198.51.100.9/32").value();
+  EXPECT_EQ(Find(flags).snat, Find().snat);
+}
+
+TEST_F(NodeAddressesTest, SnatSaysWhichAddressesAreTooMany) {
+  AddressFlags flags;
+  flags.snat = ParseCidrs("203.0.113.0/24").value();
+  for (int i = 1; i <= abi::SL_SNAT_ADDRESSES + 1; ++i) {
+    Add(kEth0, absl::StrCat("203.0.113.", i).c_str());
+  }
+  const NodeAddresses found = Find(flags);
+  EXPECT_EQ(found.snat.size(), abi::SL_SNAT_ADDRESSES + 1u);  // and the main one of IPv6
+  EXPECT_THAT(found.snat_problems, ElementsAre(HasSubstr("203.0.113.9 ")));
 }
 
 TEST(NamesAnotherMachineTest, NoneOfTheObjectsAddressesIsHeldHere) {

@@ -39,6 +39,9 @@ TEST(CheckServiceCidrsTest, AllowsOneAFamily) {
 TEST(MakeNodeConfigTest, HasAddressesRangesAndPorts) {
   NodeAddresses addresses;
   addresses.source[abi::SL_FAMILY_V4] = IpAddress::Parse("192.0.2.1").value();
+  for (const char* text : {"192.0.2.7", "2001:db8::7", "192.0.2.8"}) {
+    addresses.snat.push_back(IpAddress::Parse(text).value());
+  }
   const abi::node_config config =
       MakeNodeConfig(addresses, kSnat, {IpPrefix::Parse("10.96.0.0/12").value()});
   EXPECT_EQ(IpAddress::FromAbi(config.node_address[abi::SL_FAMILY_V4]).ToString(), "192.0.2.1");
@@ -46,6 +49,11 @@ TEST(MakeNodeConfigTest, HasAddressesRangesAndPorts) {
   EXPECT_EQ(std::memcmp(&config.node_address[abi::SL_FAMILY_V6], &none, sizeof(none)), 0);
   EXPECT_EQ(IpAddress::FromAbi(config.service_range[abi::SL_FAMILY_V4].prefix).ToString(),
             "10.96.0.0");
+  EXPECT_EQ(config.snat_addresses[abi::SL_FAMILY_V4], 2);
+  EXPECT_EQ(config.snat_addresses[abi::SL_FAMILY_V6], 1);
+  EXPECT_EQ(IpAddress::FromAbi(config.snat_address[abi::SL_FAMILY_V4][1]).ToString(), "192.0.2.8");
+  EXPECT_EQ(IpAddress::FromAbi(config.snat_address[abi::SL_FAMILY_V6][0]).ToString(),
+            "2001:db8::7");
   // 12 bits of the address behind the 96 of its mapped form.
   EXPECT_EQ(config.service_range[abi::SL_FAMILY_V4].mask.w[0], 0xffffffffu);
   EXPECT_EQ(config.service_range[abi::SL_FAMILY_V4].mask.w[2], 0xffffffffu);
