@@ -12,14 +12,21 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, __u32); /* ifindex */
+	__type(key, struct uplink_key);
 	__type(value, struct uplink);
-	__uint(max_entries, 64);
+	__uint(max_entries, 256);
 } sl_uplinks SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32); /* ifindex, as the FIB says it */
+	__type(value, struct uplink_way);
+	__uint(max_entries, 256);
+} sl_xdp_ways SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__type(key, __u32);   /* ifindex */
+	__type(key, __u32);   /* ifindex of a device that takes frames from others */
 	__type(value, __u32); /* the same */
-	__uint(max_entries, 64);
+	__uint(max_entries, 256);
 } sl_xdp_ports SEC(".maps");

@@ -3,8 +3,8 @@
  * The front door: what of a node's traffic from outside can be finished before the kernel makes an
  * skb of it. Packets that leave the node again go out here, from a flow's first on; what is refused
  * without an answer is dropped here. All else is left as it came, for TC, which has the whole of
- * the rules: local backends, refusals that are answered, errors, fragments, tagged frames, and
- * whatever has no next hop yet.
+ * the rules: local backends, refusals that are answered, errors, fragments, and whatever has no
+ * next hop yet. A frame with a VLAN tag is the VLAN's interface's, as to the stack.
  */
 #pragma once
 
@@ -13,6 +13,68 @@
 #include "core/relevance.h"
 #include "packet/route.h"
 
+/* What the agent says of the interface that the frame is of; NULL: nothing. One hash lookup. */
+static __always_inline const struct uplink *early_uplink(sl_ctx *ctx)
+{
+	int vlan = ctx_tag_id(ctx);
+	struct uplink_key key = { .device = ctx_ifindex(ctx), .vlan = vlan };
+
+	return vlan < 0 ? NULL : bpf_map_lookup_elem(&sl_uplinks, &key);
+}
+
+/* Is the frame for this node by its MAC address? What the network has flooded may be somebody's
+ * behind a bridge. */
+static __always_inline bool early_for_us(sl_ctx *ctx)
+{
+	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
+	const struct uplink *uplink = early_uplink(ctx);
+
+	return eth && uplink && *(const __u32 *)eth->h_dest == *(const __u32 *)uplink->mac &&
+	       *(const __u16 *)(eth->h_dest + 4) == *(const __u16 *)(uplink->mac + 4);
+}
+
+/*
+ * How the frame can leave by the interface that the FIB names. Return: false: not from here. One
+ * hash lookup, none where it leaves as it came, without a tag.
+ */
+static __always_inline bool early_way(sl_ctx *ctx, __u32 ifindex, struct uplink_way *way)
+{
+	const struct uplink_way *found;
+
+	way->device = ifindex;
+	way->vlan = 0;
+	if (ifindex == ctx_ifindex(ctx))
+		return true;
+	found = bpf_map_lookup_elem(&sl_xdp_ways, &ifindex);
+	if (!found)
+		return false;
+	*way = *found;
+	if (way->device == ctx_ifindex(ctx))
+		return true;
+	return way->flags & SL_WAY_TAKES_FRAMES &&
+	       (way->flags & SL_WAY_TAKES_BUFFERS || !ctx_in_buffers(ctx));
+}
+
+/* Counts p->reason, also against the service. Return: CTX_DROP. */
+static __noinline int early_count_drop(sl_ctx *ctx, const struct packet *p)
+{
+	__u32 id = p->flow.entry.service_id;
+	struct service_stats *stats;
+
+	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
+	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
+	if (stats && id)
+		stats->dropped++;
+	return CTX_DROP;
+}
+
+/* What has been changed in part cannot go on. */
+static __noinline int early_lost(sl_ctx *ctx, struct packet *p)
+{
+	p->reason = SL_REASON_REWRITE_FAILED;
+	return early_count_drop(ctx, p);
+}
+
 /*
  * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet. The
  * packet is changed, and what it leaves behind written, only if it then goes out; else CTX_NEXT.
@@ -20,35 +82,44 @@
 static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry)
 {
 	struct bpf_fib_lookup fib = {};
+	__u32 ifindex = ctx_ifindex(ctx);
+	bool tagged = p->l3 != ETH_HLEN;
+	struct uplink_way way;
 
-	if (route_ttl(ctx, p) <= 1 || route_find(ctx, p, &fib) != BPF_FIB_LKUP_RET_SUCCESS ||
-	    !ctx_may_send(ctx, fib.ifindex))
+	if (tagged) {
+		const struct uplink *uplink = early_uplink(ctx);
+
+		if (!uplink)
+			return CTX_NEXT;
+		ifindex = uplink->ifindex;
+	}
+	if (route_ttl(ctx, p) <= 1 ||
+	    route_find(ctx, p, ifindex, &fib) != BPF_FIB_LKUP_RET_SUCCESS ||
+	    !early_way(ctx, fib.ifindex, &way))
 		return CTX_NEXT;
+	if (tagged) {
+		if (ctx_untag(ctx))
+			return early_lost(ctx, p);
+		p->l3 -= CTX_TAG_SIZE;
+		p->l4 -= CTX_TAG_SIZE;
+	}
 	if (entry)
 		conntrack_touch(p, entry);
 	established_count(ctx, &p->flow.entry);
 	if (p->flow.entry.path == SL_PATH_TO_NODE) {
 		if (route_forward_ttl(ctx, p) <= 1 || tunnel_wrap(ctx, p))
-			return CTX_DROP;
+			return early_lost(ctx, p);
 	} else if (packet_rewrite(ctx, p, &p->flow.entry) || route_forward_ttl(ctx, p) <= 1) {
-		return CTX_DROP;
+		return early_lost(ctx, p);
 	}
-	return ctx_send(ctx, fib.ifindex, fib.smac, fib.dmac);
+	if (way.vlan && ctx_tag(ctx, way.vlan))
+		return early_lost(ctx, p);
+	return ctx_send(ctx, way.device, fib.smac, fib.dmac);
 }
 
 static __noinline int early_drop(sl_ctx *ctx, struct packet *p)
 {
-	__u32 id = p->flow.entry.service_id;
-	struct service_stats *stats;
-
-	/* A frame that the network has flooded may be somebody's behind a bridge. */
-	if (!ctx_for_us(ctx))
-		return CTX_NEXT;
-	reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
-	stats = bpf_map_lookup_elem(&sl_svc_stats, &id);
-	if (stats && id)
-		stats->dropped++;
-	return CTX_DROP;
+	return early_for_us(ctx) ? early_count_drop(ctx, p) : CTX_NEXT;
 }
 
 /* Does a flow leave the node again, once its packets have been rewritten or wrapped? */
@@ -90,7 +161,7 @@ static __noinline int early_miss(sl_ctx *ctx, struct packet *p)
 	int action = CTX_NEXT, verdict;
 
 	packet_clear_decision(p);
-	if (!ctx_for_us(ctx))
+	if (!early_for_us(ctx))
 		return CTX_NEXT;
 	packet_read_numbers(ctx, p);
 	if (!service)
@@ -122,7 +193,7 @@ static __noinline int early_tunnelled(sl_ctx *ctx, struct packet *p, int class)
 {
 	struct flow_entry *entry;
 
-	if (tunnel_parse(ctx, p, class) != PACKET_FLOW ||
+	if (p->l3 != ETH_HLEN || tunnel_parse(ctx, p, class) != PACKET_FLOW ||
 	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return CTX_NEXT;
 	/* A NodePort of another node's address: TC would not know the packet without what is
@@ -147,9 +218,10 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 	p.hook = SL_HOOK_FROM_NET;
 	p.flags = 0;
 	p.outer = 0;
-	/* A tagged frame is another interface's, whose own hook it will meet. */
 	class = packet_parse(ctx, &p);
-	if (p.l3 != ETH_HLEN || p.flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+	/* Of several tags the stack knows what to make. */
+	if (p.l3 > ETH_HLEN + CTX_TAG_SIZE ||
+	    p.flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return CTX_NEXT;
 	if (class == PACKET_IP_IN_IP)
 		return early_tunnelled(ctx, &p, class);

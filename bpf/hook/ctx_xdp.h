@@ -10,6 +10,7 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
@@ -65,9 +66,16 @@ static __always_inline __u32 ctx_segment_size(sl_ctx *ctx)
 	return 0;
 }
 
+/* By hand: clang would keep the field's address, where the verifier takes only the context's own.
+ */
 static __always_inline __u32 ctx_ifindex(sl_ctx *ctx)
 {
-	return ctx->ingress_ifindex;
+	__u32 ifindex;
+
+	asm volatile("%[to] = *(u32 *)(%[ctx] + %[at])"
+		     : [to] "=r"(ifindex)
+		     : [ctx] "r"(ctx), [at] "i"(offsetof(struct xdp_md, ingress_ifindex)));
+	return ifindex;
 }
 
 /* As in hook/ctx_tc.h. The frame's header moves to the new start. Return: 0, or negative errno. */
@@ -153,25 +161,73 @@ static __always_inline void ctx_checksum_complete(sl_ctx *ctx, __u32 diff)
 	(void)diff;
 }
 
-/* Is the frame for this node by its MAC address? One hash lookup. */
-static __always_inline bool ctx_for_us(sl_ctx *ctx)
+/* Is it in several buffers, as jumbo frames are? */
+static __always_inline bool ctx_in_buffers(sl_ctx *ctx)
 {
-	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
-	__u32 ifindex = ctx->ingress_ifindex;
-	const struct uplink *uplink = bpf_map_lookup_elem(&sl_uplinks, &ifindex);
-
-	return eth && uplink && *(const __u32 *)eth->h_dest == *(const __u32 *)uplink->mac &&
-	       *(const __u16 *)(eth->h_dest + 4) == *(const __u16 *)(uplink->mac + 4);
+	return ctx_length(ctx) != ctx->data_end - ctx->data;
 }
 
-/* Can a frame be sent out of the interface from here? One map lookup, none for its own. */
-static __always_inline bool ctx_may_send(sl_ctx *ctx, __u32 ifindex)
+/* A frame's header with one tag of IEEE 802.1Q. */
+struct ctx_tagged {
+	struct ethhdr eth; /* its protocol is ETH_P_8021Q */
+	__be16 tag;	   /* priority, and the id in the low 12 bits */
+	__be16 protocol;
+};
+
+enum { CTX_TAG_SIZE = sizeof(struct ctx_tagged) - ETH_HLEN, CTX_TAG_ID = 0xfff };
+
+/* The id of the one tag that the frame begins with; 0: it has none; -1: a tag that is no 802.1Q. */
+static __always_inline int ctx_tag_id(sl_ctx *ctx)
 {
-	return ifindex == ctx->ingress_ifindex || bpf_map_lookup_elem(&sl_xdp_ports, &ifindex);
+	const struct ctx_tagged *frame = ctx_header(ctx, 0, sizeof(*frame));
+
+	if (!frame || frame->eth.h_proto != bpf_htons(ETH_P_8021Q))
+		return frame && frame->eth.h_proto == bpf_htons(ETH_P_8021AD) ? -1 : 0;
+	return bpf_ntohs(frame->tag) & CTX_TAG_ID;
 }
 
-/* Sends the frame out of an interface that ctx_may_send() has named. Return: an XDP action. */
-static __always_inline int ctx_send(sl_ctx *ctx, __u32 ifindex, const __u8 *source,
+/* Takes away the tag that the frame has. Return: 0, or negative. */
+static __always_inline int ctx_untag(sl_ctx *ctx)
+{
+	struct ctx_tagged *frame = ctx_header(ctx, 0, sizeof(*frame));
+	struct ethhdr eth, *at;
+
+	if (!frame)
+		return -1;
+	eth = frame->eth;
+	eth.h_proto = frame->protocol;
+	if (bpf_xdp_adjust_head(ctx, CTX_TAG_SIZE))
+		return -1;
+	at = ctx_header(ctx, 0, sizeof(*at));
+	if (!at)
+		return -1;
+	*at = eth;
+	return 0;
+}
+
+/* Gives a frame without a tag one, of no priority, as the stack does. Return: 0, or negative. */
+static __always_inline int ctx_tag(sl_ctx *ctx, __u16 id)
+{
+	struct ethhdr eth, *at = ctx_header(ctx, 0, sizeof(eth));
+	struct ctx_tagged *frame;
+
+	if (!at)
+		return -1;
+	eth = *at;
+	if (bpf_xdp_adjust_head(ctx, -CTX_TAG_SIZE))
+		return -1;
+	frame = ctx_header(ctx, 0, sizeof(*frame));
+	if (!frame)
+		return -1;
+	frame->protocol = eth.h_proto;
+	frame->tag = bpf_htons(id);
+	eth.h_proto = bpf_htons(ETH_P_8021Q);
+	frame->eth = eth;
+	return 0;
+}
+
+/* Sends the frame out of a device: its own, or one that sl_xdp_ports has. Return: an XDP action. */
+static __always_inline int ctx_send(sl_ctx *ctx, __u32 device, const __u8 *source,
 				    const __u8 *destination)
 {
 	struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
@@ -180,7 +236,7 @@ static __always_inline int ctx_send(sl_ctx *ctx, __u32 ifindex, const __u8 *sour
 		return CTX_DROP;
 	__builtin_memcpy(eth->h_source, source, ETH_ALEN);
 	__builtin_memcpy(eth->h_dest, destination, ETH_ALEN);
-	if (ifindex == ctx->ingress_ifindex)
+	if (device == ctx_ifindex(ctx))
 		return XDP_TX;
-	return bpf_redirect_map(&sl_xdp_ports, ifindex, XDP_DROP);
+	return bpf_redirect_map(&sl_xdp_ports, device, XDP_DROP);
 }

@@ -22,7 +22,7 @@ static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct 
 
 	if (route_ttl(ctx, p) <= 1)
 		return SL_REASON_TTL_EXCEEDED;
-	found = route_find(ctx, p, &fib);
+	found = route_find(ctx, p, ctx_ifindex(ctx), &fib);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		hop->mtu = fib.mtu_result - route_overhead(p);
 		return SL_REASON_TOO_BIG;

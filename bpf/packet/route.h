@@ -26,9 +26,10 @@ static __always_inline __u32 route_overhead(const struct packet *p)
 
 /*
  * Asks the FIB about what p->flow.entry makes of the packet, which is not changed yet, so that an
- * error can still quote it. Return: BPF_FIB_LKUP_RET_*, with the way in @fib, which is zeroed.
+ * error can still quote it. @ifindex: the interface that it is of. Return: BPF_FIB_LKUP_RET_*, with
+ * the way in @fib, which is zeroed.
  */
-static __always_inline int route_find(sl_ctx *ctx, const struct packet *p,
+static __always_inline int route_find(sl_ctx *ctx, const struct packet *p, __u32 ifindex,
 				      struct bpf_fib_lookup *fib)
 {
 	const struct flow_entry *entry = &p->flow.entry;
@@ -41,7 +42,7 @@ static __always_inline int route_find(sl_ctx *ctx, const struct packet *p,
 		fib->sport = entry->new_source_port;
 		fib->dport = entry->new_destination_port;
 	}
-	fib->ifindex = ctx_ifindex(ctx);
+	fib->ifindex = ifindex;
 	if (segment) /* what its segments will be: their payload and the headers before it */
 		fib->tot_len = p->l4 - p->l3 + packet_l4_header_length(ctx, p) + segment;
 	else

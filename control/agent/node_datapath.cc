@@ -259,7 +259,7 @@ void NodeDatapath::WriteConfig() {
 void NodeDatapath::Attach(const std::vector<Interface>& interfaces) {
   std::vector<AttachedInterface> now = attacher_->Apply(interfaces);
   std::map<int, XdpInterface> xdp;
-  if (xdp_ != nullptr) xdp = xdp_->Apply(interfaces);
+  if (xdp_ != nullptr) xdp = xdp_->Apply(interfaces, monitor_->state().links);
   for (AttachedInterface& interface : now) {
     const XdpInterface& early = xdp[interface.ifindex];
     if (!early.hook.empty()) interface.hooks.push_back(early.hook);

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 
 #include "control/base/status_macros.h"
+#include "control/datapath/rtnetlink.h"
 
 namespace sluice {
 namespace {
@@ -28,31 +29,50 @@ bool IsDefaultRoute(const nlmsghdr& message) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NetworkMonitor>> NetworkMonitor::Create(EventLoop& loop) {
-  ASSIGN_OR_RETURN(std::unique_ptr<RtnlEvents> events, RtnlEvents::Open());
-  return absl::WrapUnique(new NetworkMonitor(loop, std::move(events)));
+  ASSIGN_OR_RETURN(NetlinkSocket events, OpenNetworkEvents());
+  ASSIGN_OR_RETURN(std::unique_ptr<XdpFeatures> features, XdpFeatures::Open());
+  return absl::WrapUnique(new NetworkMonitor(loop, std::move(events), std::move(features)));
 }
 
-NetworkMonitor::NetworkMonitor(EventLoop& loop, std::unique_ptr<RtnlEvents> events)
-    : loop_(loop), events_(std::move(events)) {}
+NetworkMonitor::NetworkMonitor(EventLoop& loop, NetlinkSocket events,
+                               std::unique_ptr<XdpFeatures> features)
+    : loop_(loop), events_(std::move(events)), features_(std::move(features)) {}
 
 NetworkMonitor::~NetworkMonitor() {
-  loop_.Unwatch(events_->fd());
+  if (features_ != nullptr) loop_.Unwatch(features_->fd());
+  loop_.Unwatch(events_.fd());
   loop_.Cancel(read_timer_);
 }
 
 absl::Status NetworkMonitor::Start(std::function<void()> on_change) {
   on_change_ = std::move(on_change);
   // The groups are joined already, so that what changes during the read arrives after it.
-  ASSIGN_OR_RETURN(state_, ReadNetworkState());
-  RETURN_IF_ERROR(loop_.Watch(events_->fd(), EPOLLIN, [this](std::uint32_t) { OnEvents(); }));
+  ASSIGN_OR_RETURN(state_, Read());
+  RETURN_IF_ERROR(loop_.Watch(events_.fd(), EPOLLIN, [this](std::uint32_t) { OnEvents(); }));
+  if (features_ != nullptr) {
+    RETURN_IF_ERROR(loop_.Watch(features_->fd(), EPOLLIN, [this](std::uint32_t) { OnFeatures(); }));
+  }
   on_change_();
   return absl::OkStatus();
+}
+
+absl::StatusOr<NetworkState> NetworkMonitor::Read() {
+  ASSIGN_OR_RETURN(NetworkState state, ReadNetworkState());
+  if (features_ != nullptr) RETURN_IF_ERROR(features_->Read(state.links));
+  return state;
+}
+
+// A driver that takes no more frames from others loses them until that is known: at once.
+void NetworkMonitor::OnFeatures() {
+  features_->Drain().IgnoreError();  // all is read anew, whatever was said
+  loop_.Cancel(read_timer_);
+  ReadAll();
 }
 
 void NetworkMonitor::OnEvents() {
   bool changed = false;
   const absl::Status drained =
-      events_->Drain([&](const nlmsghdr& message) { changed = Take(message) || changed; });
+      events_.Drain([&](const nlmsghdr& message) { changed = Take(message) || changed; });
   if (!drained.ok()) ScheduleRead();
   if (changed) on_change_();
 }
@@ -60,9 +80,10 @@ void NetworkMonitor::OnEvents() {
 bool NetworkMonitor::Take(const nlmsghdr& message) {
   switch (message.nlmsg_type) {
     case RTM_NEWLINK: {
-      const std::optional<Link> link = ParseLink(message);
+      std::optional<Link> link = ParseLink(message);
       if (!link.has_value()) return false;
       Link& known = state_.links[link->ifindex];
+      link->xdp_features = known.xdp_features;  // which this message does not tell
       if (known == *link) return false;
       known = *link;
       ScheduleRead();
@@ -96,7 +117,7 @@ void NetworkMonitor::ScheduleRead() {
 
 void NetworkMonitor::ReadAll() {
   read_timer_ = 0;
-  absl::StatusOr<NetworkState> read = ReadNetworkState();
+  absl::StatusOr<NetworkState> read = Read();
   status_ = read.status();
   if (!read.ok()) {
     read_timer_ = loop_.RunAfter(kRetryDelay, [this] { ReadAll(); });

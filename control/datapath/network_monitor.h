@@ -9,8 +9,9 @@
 #include "absl/status/statusor.h"
 
 #include "control/base/event_loop.h"
+#include "control/datapath/netlink_socket.h"
 #include "control/datapath/network_state.h"
-#include "control/datapath/rtnetlink.h"
+#include "control/datapath/xdp_features.h"
 
 namespace sluice {
 
@@ -31,15 +32,18 @@ class NetworkMonitor {
   const absl::Status& status() const { return status_; }
 
  private:
-  NetworkMonitor(EventLoop& loop, std::unique_ptr<RtnlEvents> events);
+  NetworkMonitor(EventLoop& loop, NetlinkSocket events, std::unique_ptr<XdpFeatures> features);
+  absl::StatusOr<NetworkState> Read();
   void OnEvents();
+  void OnFeatures();
   // True when the links changed.
   bool Take(const nlmsghdr& message);
   void ScheduleRead();
   void ReadAll();
 
   EventLoop& loop_;
-  std::unique_ptr<RtnlEvents> events_;
+  NetlinkSocket events_;
+  std::unique_ptr<XdpFeatures> features_;  // null: the kernel does not say
   std::function<void()> on_change_;
   NetworkState state_;
   absl::Status status_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What rtnetlink says of the network namespace that the agent runs in. Values only.
+// What netlink says of the network namespace that the agent runs in. Values only.
 #pragma once
 
 #include <array>
@@ -23,7 +23,9 @@ struct Link {
   int master = 0;               // ifindex of the bridge, bond or VRF that it belongs to; 0: none
   std::array<std::uint8_t, 6> mac{};  // zeros: it has none of that length
   std::uint32_t mtu = 0;
-  int lower = 0;  // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
+  int lower = 0;           // IFLA_LINK: ifindex of a veth's peer or a VLAN's device; 0: none
+  std::uint16_t vlan = 0;  // its id, if it is an 802.1Q VLAN of `lower`; 0: it is none
+  std::uint64_t xdp_features = 0;  // bits of XdpFeature; 0 also where the kernel does not say
 
   friend bool operator==(const Link&, const Link&) = default;
 };

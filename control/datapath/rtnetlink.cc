@@ -4,48 +4,22 @@
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include <array>
-#include <cerrno>
 #include <cstring>
-#include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
-#include "absl/memory/memory.h"
-#include "absl/strings/str_cat.h"
-
-#include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kReceiveBytes = 64 * 1024;
-constexpr int kEventBufferBytes = 4 * 1024 * 1024;  // some thousand links coming up at once
-constexpr timeval kAnswerTimeout = {2, 0};
 // A dump that the kernel marks as interrupted by a change (EINTR) is asked for again.
 constexpr int kDumpAttempts = 5;
-
-using Attributes = std::vector<const nlattr*>;
-
-int KeepAttribute(const nlattr* attribute, void* context) {
-  Attributes& found = *static_cast<Attributes*>(context);
-  const std::uint16_t type = mnl_attr_get_type(attribute);
-  if (type < found.size()) found[type] = attribute;
-  return MNL_CB_OK;
-}
-
-// The attributes of a message behind a fixed header of `offset` bytes, by type.
-Attributes AttributesOf(const nlmsghdr& message, std::size_t offset, std::size_t max) {
-  Attributes found(max + 1, nullptr);
-  mnl_attr_parse(&message, static_cast<unsigned>(offset), KeepAttribute, &found);
-  return found;
-}
 
 template <typename T>
 const T* PayloadOf(const nlmsghdr& message) {
@@ -53,12 +27,7 @@ const T* PayloadOf(const nlmsghdr& message) {
   return static_cast<const T*>(mnl_nlmsg_get_payload(&message));
 }
 
-std::optional<std::uint32_t> U32(const nlattr* attribute) {
-  if (attribute == nullptr || mnl_attr_validate(attribute, MNL_TYPE_U32) < 0) return std::nullopt;
-  return mnl_attr_get_u32(attribute);
-}
-
-int Index(const nlattr* attribute) { return static_cast<int>(U32(attribute).value_or(0)); }
+int Index(const nlattr* attribute) { return static_cast<int>(AttributeU32(attribute).value_or(0)); }
 
 std::optional<IpAddress> Address(const nlattr* attribute) {
   if (attribute == nullptr) return std::nullopt;
@@ -75,25 +44,30 @@ std::optional<IpAddress> Address(const nlattr* attribute) {
   return IpAddress::FromAbi(addr);
 }
 
-std::string KindOf(const nlattr* linkinfo) {
-  if (linkinfo == nullptr) return "";
-  Attributes nested(IFLA_INFO_KIND + 1, nullptr);
-  mnl_attr_parse_nested(linkinfo, KeepAttribute, &nested);
-  const nlattr* kind = nested[IFLA_INFO_KIND];
-  if (kind == nullptr || mnl_attr_validate(kind, MNL_TYPE_STRING) < 0) return "";
-  return mnl_attr_get_str(kind);
+// What IFLA_LINKINFO says: the kind, and which VLAN it is.
+void ReadLinkInfo(const nlattr* linkinfo, Link& link) {
+  if (linkinfo == nullptr) return;
+  const NetlinkAttributes info = AttributesIn(*linkinfo, IFLA_INFO_DATA);
+  const nlattr* kind = info[IFLA_INFO_KIND];
+  if (kind == nullptr || mnl_attr_validate(kind, MNL_TYPE_STRING) < 0) return;
+  link.kind = mnl_attr_get_str(kind);
+  if (link.kind != "vlan" || info[IFLA_INFO_DATA] == nullptr) return;
+  const NetlinkAttributes vlan = AttributesIn(*info[IFLA_INFO_DATA], IFLA_VLAN_PROTOCOL);
+  const auto protocol = AttributeU16(vlan[IFLA_VLAN_PROTOCOL]);
+  if (protocol.value_or(htons(ETH_P_8021Q)) != htons(ETH_P_8021Q)) return;
+  link.vlan = AttributeU16(vlan[IFLA_VLAN_ID]).value_or(0);
 }
 
 std::optional<LinkAddress> ParseAddress(const nlmsghdr& message) {
   const auto* header = PayloadOf<ifaddrmsg>(message);
   if (message.nlmsg_type != RTM_NEWADDR || header == nullptr) return std::nullopt;
-  const Attributes attributes = AttributesOf(message, sizeof(*header), IFA_FLAGS);
+  const NetlinkAttributes attributes = AttributesOf(message, sizeof(*header), IFA_FLAGS);
   // With a peer, IFA_ADDRESS is the peer's and IFA_LOCAL ours.
   const nlattr* local =
       attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
   const std::optional<IpAddress> address = Address(local);
   if (!address.has_value()) return std::nullopt;
-  const std::uint32_t flags = U32(attributes[IFA_FLAGS]).value_or(header->ifa_flags);
+  const std::uint32_t flags = AttributeU32(attributes[IFA_FLAGS]).value_or(header->ifa_flags);
   // Not usable until duplicate address detection is through; the kernel tells when it is.
   if ((flags & IFA_F_DADFAILED) != 0) return std::nullopt;
   if ((flags & IFA_F_TENTATIVE) != 0 && (flags & IFA_F_OPTIMISTIC) == 0) return std::nullopt;
@@ -121,11 +95,11 @@ void ParseRoute(const nlmsghdr& message, std::vector<DefaultRoute>& out) {
       header->rtm_type != RTN_UNICAST || (header->rtm_flags & RTM_F_CLONED) != 0) {
     return;
   }
-  const Attributes attributes = AttributesOf(message, sizeof(*header), RTA_TABLE);
-  if (U32(attributes[RTA_TABLE]).value_or(header->rtm_table) != RT_TABLE_MAIN) return;
+  const NetlinkAttributes attributes = AttributesOf(message, sizeof(*header), RTA_TABLE);
+  if (AttributeU32(attributes[RTA_TABLE]).value_or(header->rtm_table) != RT_TABLE_MAIN) return;
   DefaultRoute route;
   route.v4 = header->rtm_family == AF_INET;
-  route.metric = U32(attributes[RTA_PRIORITY]).value_or(0);
+  route.metric = AttributeU32(attributes[RTA_PRIORITY]).value_or(0);
   route.source = Address(attributes[RTA_PREFSRC]);
   if (attributes[RTA_MULTIPATH] != nullptr) {
     AddNextHops(attributes[RTA_MULTIPATH], route, out);
@@ -135,61 +109,26 @@ void ParseRoute(const nlmsghdr& message, std::vector<DefaultRoute>& out) {
   }
 }
 
-struct Visit {
-  const std::function<void(const nlmsghdr&)>& function;
-};
-
-int OnMessage(const nlmsghdr* message, void* context) {
-  static_cast<Visit*>(context)->function(*message);
-  return MNL_CB_OK;
-}
-
 // Sends one dump request and gives each message of its answer to `visit`.
-absl::Status Dump(mnl_socket* socket, std::uint16_t type, std::uint8_t family, unsigned sequence,
-                  const std::function<void(const nlmsghdr&)>& visit) {
+absl::Status Dump(NetlinkSocket& socket, std::uint16_t type, std::uint8_t family,
+                  const NetlinkVisitor& visit) {
   std::array<char, 256> request{};
   nlmsghdr* header = mnl_nlmsg_put_header(request.data());
   header->nlmsg_type = type;
   header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  header->nlmsg_seq = sequence;
   // All of ifinfomsg, ifaddrmsg and rtmsg begin with the family.
   auto* body = static_cast<char*>(mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg)));
   body[0] = static_cast<char>(family);
-  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) {
-    return ErrnoStatus(errno, "rtnetlink request");
-  }
-  std::vector<char> buffer(kReceiveBytes);
-  const unsigned port = mnl_socket_get_portid(socket);
-  Visit context{visit};
-  int more = MNL_CB_OK;
-  while (more > MNL_CB_STOP) {
-    const ssize_t length = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
-    if (length < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN) return absl::DeadlineExceededError("rtnetlink does not answer");
-      return ErrnoStatus(errno, "rtnetlink answer");
-    }
-    more = mnl_cb_run(buffer.data(), static_cast<std::size_t>(length), sequence, port, OnMessage,
-                      &context);
-    if (more < 0) return ErrnoStatus(errno, absl::StrCat("rtnetlink dump ", type));
-  }
-  return absl::OkStatus();
+  return socket.Ask(*header, visit);
 }
 
 absl::StatusOr<NetworkState> ReadOnce() {
-  mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-  if (socket == nullptr) return ErrnoStatus(errno, "rtnetlink socket");
-  const auto close = absl::MakeCleanup([socket] { mnl_socket_close(socket); });
-  if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
-      ::setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &kAnswerTimeout,
-                   sizeof(kAnswerTimeout)) < 0) {
-    return ErrnoStatus(errno, "rtnetlink socket");
-  }
+  ASSIGN_OR_RETURN(NetlinkSocket socket, NetlinkSocket::Open(NETLINK_ROUTE));
   NetworkState state;
-  RETURN_IF_ERROR(Dump(socket, RTM_GETLINK, AF_UNSPEC, 1, [&](const nlmsghdr& message) {
+  RETURN_IF_ERROR(Dump(socket, RTM_GETLINK, AF_UNSPEC, [&](const nlmsghdr& message) {
     if (std::optional<Link> link = ParseLink(message)) state.links[link->ifindex] = *link;
   }));
-  RETURN_IF_ERROR(Dump(socket, RTM_GETADDR, AF_UNSPEC, 2, [&](const nlmsghdr& message) {
+  RETURN_IF_ERROR(Dump(socket, RTM_GETADDR, AF_UNSPEC, [&](const nlmsghdr& message) {
     if (std::optional<LinkAddress> address = ParseAddress(message)) {
       state.addresses.push_back(*address);
     }
@@ -197,8 +136,8 @@ absl::StatusOr<NetworkState> ReadOnce() {
   const auto add_route = [&](const nlmsghdr& message) {
     ParseRoute(message, state.default_routes);
   };
-  RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET, 3, add_route));
-  RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET6, 4, add_route));
+  RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET, add_route));
+  RETURN_IF_ERROR(Dump(socket, RTM_GETROUTE, AF_INET6, add_route));
   return state;
 }
 
@@ -210,17 +149,17 @@ std::optional<Link> ParseLink(const nlmsghdr& message) {
       header == nullptr || header->ifi_family != AF_UNSPEC) {
     return std::nullopt;  // AF_BRIDGE messages tell of ports and VLANs, not of links
   }
-  const Attributes attributes = AttributesOf(message, sizeof(*header), IFLA_LINK_NETNSID);
+  const NetlinkAttributes attributes = AttributesOf(message, sizeof(*header), IFLA_LINK_NETNSID);
   if (attributes[IFLA_IFNAME] == nullptr) return std::nullopt;
   Link link;
   link.ifindex = header->ifi_index;
   link.name = mnl_attr_get_str(attributes[IFLA_IFNAME]);
-  link.kind = KindOf(attributes[IFLA_LINKINFO]);
+  ReadLinkInfo(attributes[IFLA_LINKINFO], link);
   link.type = header->ifi_type;
   link.flags = header->ifi_flags;
   link.peer_elsewhere = attributes[IFLA_LINK_NETNSID] != nullptr;
   link.master = Index(attributes[IFLA_MASTER]);
-  link.mtu = U32(attributes[IFLA_MTU]).value_or(0);
+  link.mtu = AttributeU32(attributes[IFLA_MTU]).value_or(0);
   link.lower = Index(attributes[IFLA_LINK]);
   const nlattr* mac = attributes[IFLA_ADDRESS];
   if (mac != nullptr && mnl_attr_get_payload_len(mac) == link.mac.size()) {
@@ -238,41 +177,10 @@ absl::StatusOr<NetworkState> ReadNetworkState() {
   return state;
 }
 
-absl::StatusOr<std::unique_ptr<RtnlEvents>> RtnlEvents::Open() {
-  mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (socket == nullptr) return ErrnoStatus(errno, "rtnetlink socket");
-  auto events = absl::WrapUnique(new RtnlEvents(socket));
-  // Best effort: without CAP_NET_ADMIN the default size stays, and an overrun costs one more dump.
-  ::setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &kEventBufferBytes,
-               sizeof(kEventBufferBytes));
+absl::StatusOr<NetlinkSocket> OpenNetworkEvents() {
   constexpr unsigned kGroups =
       RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-  if (mnl_socket_bind(socket, kGroups, MNL_SOCKET_AUTOPID) < 0) {
-    return ErrnoStatus(errno, "rtnetlink groups");
-  }
-  return events;
-}
-
-RtnlEvents::~RtnlEvents() { mnl_socket_close(socket_); }
-
-int RtnlEvents::fd() const { return mnl_socket_get_fd(socket_); }
-
-absl::Status RtnlEvents::Drain(const std::function<void(const nlmsghdr&)>& visit) {
-  std::vector<char> buffer(kReceiveBytes);
-  Visit context{visit};
-  while (true) {
-    const ssize_t length = mnl_socket_recvfrom(socket_, buffer.data(), buffer.size());
-    if (length < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN) return absl::OkStatus();
-      if (errno == ENOBUFS) return absl::UnavailableError("rtnetlink dropped messages");
-      return ErrnoStatus(errno, "rtnetlink events");
-    }
-    if (mnl_cb_run(buffer.data(), static_cast<std::size_t>(length), 0, 0, OnMessage, &context) <
-        0) {
-      return ErrnoStatus(errno, "rtnetlink events");
-    }
-  }
+  return NetlinkSocket::Open(NETLINK_ROUTE, kGroups);
 }
 
 }  // namespace sluice

@@ -3,18 +3,12 @@
 // rtnetlink. For the network namespace of the calling thread.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <memory>
 #include <optional>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "control/datapath/netlink_socket.h"
 #include "control/datapath/network_state.h"
-
-struct mnl_socket;
-struct nlmsghdr;
 
 namespace sluice {
 
@@ -26,20 +20,8 @@ absl::StatusOr<NetworkState> ReadNetworkState();
 // What one message of the kernel says, or nullopt when it is not of that kind or not of interest.
 std::optional<Link> ParseLink(const nlmsghdr& message);
 
-// Messages of the multicast groups for links, addresses and routes. Thread: loop only.
-class RtnlEvents {
- public:
-  static absl::StatusOr<std::unique_ptr<RtnlEvents>> Open();
-  ~RtnlEvents();
-
-  int fd() const;  // to be watched for EPOLLIN
-  // Calls `visit` for each message that has arrived. Errors: UNAVAILABLE when the kernel had to
-  // drop some, after which only a new ReadNetworkState tells what is.
-  absl::Status Drain(const std::function<void(const nlmsghdr&)>& visit);
-
- private:
-  explicit RtnlEvents(mnl_socket* socket) : socket_(socket) {}
-  mnl_socket* socket_;
-};
+// A socket in the multicast groups for links, addresses and routes.
+// Errors: those of NetlinkSocket::Open.
+absl::StatusOr<NetlinkSocket> OpenNetworkEvents();
 
 }  // namespace sluice

@@ -3,14 +3,12 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <set>
 #include <system_error>
@@ -49,7 +47,9 @@ absl::Status MakeFolder(const std::string& path) {
   return ErrnoStatus(errno, absl::StrCat("create folder ", path));
 }
 
-bool IsOwn(std::string_view map) { return map == names::kUplinks || map == names::kXdpPorts; }
+bool IsOwn(std::string_view map) {
+  return map == names::kUplinks || map == names::kXdpWays || map == names::kXdpPorts;
+}
 
 // The maps that all programs share, and those of its own that an earlier agent has pinned.
 absl::Status UseMaps(bpf_object* object, const std::string& folder) {
@@ -107,27 +107,26 @@ std::vector<std::string> FilesIn(const std::string& folder) {
   return paths;
 }
 
-// A frame that the program could send, and by whose address it knows its own.
-bool IsUplink(const Interface& interface) {
-  return interface.role == Role::kUplink && interface.unsupported.empty() &&
-         interface.link.type == ARPHRD_ETHER;
+bool Put(int map, const void* key, const void* value) {
+  return bpf_map_update_elem(map, key, value, BPF_ANY) == 0;
+}
+
+// Rows of earlier agents and of interfaces that are gone too: an index may be another's by now.
+template <typename Key>
+absl::Status DeleteOthers(int map, const std::vector<Key>& wanted) {
+  std::vector<Key> others;
+  Key key{};
+  for (const Key* last = nullptr; bpf_map_get_next_key(map, last, &key) == 0; last = &key) {
+    if (std::find(wanted.begin(), wanted.end(), key) == wanted.end()) others.push_back(key);
+  }
+  for (const Key& one : others) {
+    const int err = bpf_map_delete_elem(map, &one);
+    if (err != 0 && err != -ENOENT) return ErrnoStatus(err, "remove a row");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
-
-std::string_view XdpModeName(XdpMode mode) {
-  switch (mode) {
-    case XdpMode::kOff:
-      return "off";
-    case XdpMode::kNative:
-      return "native";
-    case XdpMode::kGeneric:
-      return "generic";
-    case XdpMode::kAuto:
-      return "auto";
-  }
-  return "";
-}
 
 absl::StatusOr<std::unique_ptr<XdpAttacher>> XdpAttacher::Create(std::string folder, XdpMode mode) {
   auto attacher = absl::WrapUnique(new XdpAttacher(std::move(folder), mode));
@@ -145,7 +144,7 @@ absl::Status XdpAttacher::Load() {
   // Packets in several buffers. Not by the stack: it would copy each skb and leave the copy without
   // mac_len (skb_pp_cow_data(), seen on 6.18), so that at TC's ingress a frame would begin with its
   // IP header. Without the flag it makes them linear in place.
-  if (mode_ != XdpMode::kGeneric) {
+  if (!generic()) {
     bpf_program__set_flags(skeleton->progs.sl_xdp, BPF_F_XDP_HAS_FRAGS);
   }
   if (const int err = sl_xdp__load(skeleton.get()); err != 0) {
@@ -154,9 +153,11 @@ absl::Status XdpAttacher::Load() {
   }
   ASSIGN_OR_RETURN(program_, Keep(bpf_program__fd(skeleton->progs.sl_xdp), kProgram));
   ASSIGN_OR_RETURN(uplinks_, Keep(bpf_map__fd(skeleton->maps.sl_uplinks), names::kUplinks));
+  ASSIGN_OR_RETURN(ways_, Keep(bpf_map__fd(skeleton->maps.sl_xdp_ways), names::kXdpWays));
   ASSIGN_OR_RETURN(ports_, Keep(bpf_map__fd(skeleton->maps.sl_xdp_ports), names::kXdpPorts));
-  for (const auto& [fd, name] :
-       {std::pair{uplinks_.get(), names::kUplinks}, {ports_.get(), names::kXdpPorts}}) {
+  for (const auto& [fd, name] : {std::pair{uplinks_.get(), names::kUplinks},
+                                 {ways_.get(), names::kXdpWays},
+                                 {ports_.get(), names::kXdpPorts}}) {
     RETURN_IF_ERROR(PinReplacing(fd, absl::StrCat(OwnFolder(folder_), "/", name)));
   }
   return PinReplacing(program_.get(), ProgramPin(folder_));
@@ -168,8 +169,8 @@ std::string XdpAttacher::PinPath(std::string_view interface, bool generic) const
 }
 
 // The link of an earlier agent with the new program, else a new one.
-absl::StatusOr<UniqueFd> XdpAttacher::AttachLink(const Link& link, bool generic) {
-  const std::string path = PinPath(link.name, generic);
+absl::StatusOr<UniqueFd> XdpAttacher::AttachLink(const Link& link) {
+  const std::string path = PinPath(link.name, generic());
   UniqueFd before(bpf_obj_get(path.c_str()));
   if (before.valid()) {
     const absl::StatusOr<int> ifindex = IfindexOf(before);
@@ -181,9 +182,9 @@ absl::StatusOr<UniqueFd> XdpAttacher::AttachLink(const Link& link, bool generic)
     RETURN_IF_ERROR(TakeOff(path));
   }
   // The same interface in the other mode: it can have one of them only.
-  RETURN_IF_ERROR(TakeOff(PinPath(link.name, !generic)));
+  RETURN_IF_ERROR(TakeOff(PinPath(link.name, !generic())));
   LIBBPF_OPTS(bpf_link_create_opts, options,
-              .flags = generic ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
+              .flags = generic() ? XDP_FLAGS_SKB_MODE : XDP_FLAGS_DRV_MODE);
   UniqueFd made(bpf_link_create(program_.get(), link.ifindex, BPF_XDP, &options));
   if (!made.valid()) return ErrnoStatus(errno, "attach (xdp)");
   if (const int err = bpf_obj_pin(made.get(), path.c_str()); err != 0) {
@@ -192,87 +193,91 @@ absl::StatusOr<UniqueFd> XdpAttacher::AttachLink(const Link& link, bool generic)
   return made;
 }
 
-// What the program is told of the interface.
-absl::Status XdpAttacher::Describe(const Link& link) {
-  const auto ifindex = static_cast<std::uint32_t>(link.ifindex);
-  abi::uplink row = {};
-  std::copy(link.mac.begin(), link.mac.end(), row.mac);
-  // Not in sl_xdp_ports: a driver that runs programs need not take frames from others, and a devmap
-  // would drop them without a word. What leaves by another uplink is TC's.
-  const int err = bpf_map_update_elem(uplinks_.get(), &ifindex, &row, BPF_ANY);
-  return err == 0 ? absl::OkStatus() : ErrnoStatus(err, names::kUplinks);
+absl::Status XdpAttacher::Attach(const Link& device) {
+  absl::StatusOr<UniqueFd> attached = AttachLink(device);
+  if (attached.ok()) {
+    entries_[device.ifindex] = {device.name, *std::move(attached)};
+    return absl::OkStatus();
+  }
+  const std::uint32_t other = ProgramAt(device.ifindex);
+  if (other != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another XDP program has ", device.name, " (id ", other,
+                     ", see `bpftool prog show id ", other, "`): take it off, or give --xdp off"));
+  }
+  if (mode_ == XdpMode::kAuto) return absl::OkStatus();
+  return Annotate(attached.status(), absl::StrCat("--xdp ", std::string(XdpModeName(mode_))));
 }
 
-absl::Status XdpAttacher::Attach(const Link& link, XdpInterface& result) {
-  const bool generic = mode_ == XdpMode::kGeneric;
-  absl::StatusOr<UniqueFd> attached = AttachLink(link, generic);
-  if (!attached.ok()) {
-    const std::uint32_t other = ProgramAt(link.ifindex);
-    if (other != 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "another XDP program has ", link.name, " (id ", other, ", see `bpftool prog show id ",
-          other, "`): take it off, or give --xdp off"));
-    }
-    if (mode_ == XdpMode::kAuto) return absl::OkStatus();
-    return Annotate(attached.status(), absl::StrCat("--xdp ", std::string(XdpModeName(mode_))));
-  }
-  RETURN_IF_ERROR(Describe(link));
-  entries_[link.ifindex] = {link.name, generic, link.mac, *std::move(attached)};
-  result.hook = generic ? "xdp (generic)" : "xdp";
-  return absl::OkStatus();
-}
-
-std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& interfaces) {
-  std::map<int, XdpInterface> results;
-  std::set<int> wanted;
-  for (const Interface& interface : interfaces) {
-    if (IsUplink(interface)) wanted.insert(interface.link.ifindex);
-  }
+// Pins bear names: a device that is called another name now is attached anew under it.
+void XdpAttacher::DetachUnwanted(const std::map<int, Link>& wanted) {
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    if (wanted.contains(entry->first)) {
+    const auto found = wanted.find(entry->first);
+    if (found != wanted.end() && found->second.name == entry->second.name) {
       ++entry;
       continue;
     }
-    Detach(entry->first, entry->second);
+    TakeOff(PinPath(entry->second.name, generic())).IgnoreError();  // the device may be gone
     entry = entries_.erase(entry);
   }
-  for (const Interface& interface : interfaces) {
-    if (!IsUplink(interface)) continue;
-    const Link& link = interface.link;
-    XdpInterface& result = results[link.ifindex];
-    auto entry = entries_.find(link.ifindex);
-    if (entry != entries_.end() && entry->second.name != link.name) {
-      // Pins bear names: it is attached anew under the new one.
-      Detach(entry->first, entry->second);
-      entries_.erase(entry);
-      entry = entries_.end();
-    }
-    absl::Status status;
-    if (entry == entries_.end()) {
-      status = Attach(link, result);
-    } else {
-      result.hook = entry->second.generic ? "xdp (generic)" : "xdp";
-      if (entry->second.mac != link.mac) {
-        status = Describe(link);
-        if (status.ok()) entry->second.mac = link.mac;
-      }
-    }
+}
+
+// A way is there after its port, and goes before it: what is redirected to no port is lost.
+absl::Status XdpAttacher::WriteRows(const XdpRows& rows) {
+  if (rows_ == rows) return absl::OkStatus();
+  rows_.reset();
+  std::vector<abi::uplink_key> uplinks;
+  std::vector<std::uint32_t> ways;
+  const std::vector<std::uint32_t> ports(rows.ports.begin(), rows.ports.end());
+  for (const std::uint32_t device : ports) {
+    if (!Put(ports_.get(), &device, &device)) return ErrnoStatus(errno, names::kXdpPorts);
+  }
+  for (const auto& [ifindex, way] : rows.ways) {
+    if (!Put(ways_.get(), &ifindex, &way)) return ErrnoStatus(errno, names::kXdpWays);
+    ways.push_back(ifindex);
+  }
+  for (const auto& [key, uplink] : rows.uplinks) {
+    if (!Put(uplinks_.get(), &key, &uplink)) return ErrnoStatus(errno, names::kUplinks);
+    uplinks.push_back(key);
+  }
+  RETURN_IF_ERROR(Annotate(DeleteOthers(uplinks_.get(), uplinks), names::kUplinks));
+  RETURN_IF_ERROR(Annotate(DeleteOthers(ways_.get(), ways), names::kXdpWays));
+  RETURN_IF_ERROR(Annotate(DeleteOthers(ports_.get(), ports), names::kXdpPorts));
+  rows_ = rows;
+  return absl::OkStatus();
+}
+
+std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& interfaces,
+                                               const std::map<int, Link>& links) {
+  const std::vector<XdpPlace> places = FindXdpPlaces(interfaces, links, mode_);
+  std::map<int, Link> wanted;
+  for (const XdpPlace& place : places) wanted.emplace(place.device.ifindex, place.device);
+  DetachUnwanted(wanted);
+  std::map<int, absl::Status> statuses;
+  for (const auto& [ifindex, device] : wanted) {
+    if (!entries_.contains(ifindex)) statuses[ifindex] = Attach(device);
+  }
+  std::set<int> attached;
+  for (const auto& [ifindex, entry] : entries_) attached.insert(ifindex);
+  const absl::Status written = WriteRows(MakeXdpRows(places, attached, mode_));
+  std::map<int, XdpInterface> results;
+  for (const XdpPlace& place : places) {
+    XdpInterface& result = results[place.interface.ifindex];
+    absl::Status status = statuses[place.device.ifindex];
+    status.Update(written);
     if (!status.ok()) result.error = std::string(status.message());
+    if (!attached.contains(place.device.ifindex)) continue;
+    result.hook = place.vlan != 0 ? absl::StrCat("xdp (by ", place.device.name, ")")
+                  : generic()     ? "xdp (generic)"
+                                  : "xdp";
   }
   if (!std::exchange(leftovers_removed_, true)) RemoveStalePins();
   return results;
 }
 
-void XdpAttacher::Detach(int ifindex, const Entry& entry) {
-  const auto key = static_cast<std::uint32_t>(ifindex);
-  TakeOff(PinPath(entry.name, entry.generic)).IgnoreError();  // the interface may be gone
-  bpf_map_delete_elem(ports_.get(), &key);
-  bpf_map_delete_elem(uplinks_.get(), &key);
-}
-
 void XdpAttacher::RemoveStalePins() {
   std::set<std::string> ours;
-  for (const auto& [ifindex, entry] : entries_) ours.insert(PinPath(entry.name, entry.generic));
+  for (const auto& [ifindex, entry] : entries_) ours.insert(PinPath(entry.name, generic()));
   for (const std::string& path : FilesIn(LinkFolder(folder_))) {
     if (!ours.contains(path)) TakeOff(path).IgnoreError();
   }

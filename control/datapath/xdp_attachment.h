@@ -3,10 +3,9 @@
 // `<folder>/xdp/links/<interface>_<mode>`, its maps beside them.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,23 +14,13 @@
 #include "absl/status/statusor.h"
 
 #include "control/base/unique_fd.h"
-#include "control/datapath/classify.h"
+#include "control/datapath/xdp_places.h"
 
 namespace sluice {
 
-enum class XdpMode {
-  kOff,
-  kNative,   // by the driver
-  kGeneric,  // by the stack, after the skb: for tests, and devices whose driver has none
-  kAuto,     // native where the driver has it
-};
-
-// "off", "native", "generic", "auto".
-std::string_view XdpModeName(XdpMode mode);
-
 // What became of an uplink. Both empty: its driver has no XDP, and mode auto leaves it to TC.
 struct XdpInterface {
-  std::string hook;   // "xdp", "xdp (generic)": it has the program
+  std::string hook;   // it has the program: "xdp", "xdp (generic)", "xdp (by eth0)" for a VLAN's
   std::string error;  // why it has not; names who is in the way
 
   friend bool operator==(const XdpInterface&, const XdpInterface&) = default;
@@ -45,25 +34,27 @@ class XdpAttacher {
   // else as errno says.
   static absl::StatusOr<std::unique_ptr<XdpAttacher>> Create(std::string folder, XdpMode mode);
 
-  // Makes what is attached equal to the uplinks among `interfaces`; a program of an earlier agent
-  // is replaced in one step, another's is never touched. By ifindex. Cost: no system call for
-  // uplinks that stay as they are.
-  std::map<int, XdpInterface> Apply(const std::vector<Interface>& interfaces);
+  // Makes what is attached equal to the uplinks among `interfaces`, and what the program is told of
+  // them; `links`: all of the node, as NetworkMonitor has them. A program of an earlier agent is
+  // replaced in one step, another's is never touched. By ifindex of the uplink. Cost: no system
+  // call for uplinks that stay as they are.
+  std::map<int, XdpInterface> Apply(const std::vector<Interface>& interfaces,
+                                    const std::map<int, Link>& links);
 
  private:
   struct Entry {
     std::string name;
-    bool generic = false;
-    std::array<std::uint8_t, 6> mac{};
     UniqueFd link;
   };
 
   XdpAttacher(std::string folder, XdpMode mode) : folder_(std::move(folder)), mode_(mode) {}
   absl::Status Load();
-  absl::StatusOr<UniqueFd> AttachLink(const Link& link, bool generic);
-  absl::Status Attach(const Link& link, XdpInterface& result);
-  absl::Status Describe(const Link& link);
-  void Detach(int ifindex, const Entry& entry);
+  bool generic() const { return mode_ == XdpMode::kGeneric; }
+  absl::StatusOr<UniqueFd> AttachLink(const Link& link);
+  // Errors: FAILED_PRECONDITION naming who has the device, else as errno says.
+  absl::Status Attach(const Link& device);
+  void DetachUnwanted(const std::map<int, Link>& wanted);
+  absl::Status WriteRows(const XdpRows& rows);
   std::string PinPath(std::string_view interface, bool generic) const;
   void RemoveStalePins();
 
@@ -71,8 +62,10 @@ class XdpAttacher {
   const XdpMode mode_;
   UniqueFd program_;
   UniqueFd uplinks_;
+  UniqueFd ways_;
   UniqueFd ports_;
-  std::map<int, Entry> entries_;  // by ifindex
+  std::map<int, Entry> entries_;  // by ifindex of the device
+  std::optional<XdpRows> rows_;   // as the maps have them; nothing: not known
   bool leftovers_removed_ = false;
 };
 

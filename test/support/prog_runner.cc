@@ -193,15 +193,10 @@ absl::StatusOr<RunResult> ProgRunner::Run(Program program, const Bytes& frame,
   return RunProgram(bpf_program__fd(found), frame, context);
 }
 
-absl::Status ProgRunner::SetXdpRow(const char* map, std::uint32_t key, const void* value) {
+absl::Status ProgRunner::SetXdpBytes(const char* map, const void* key, const void* value) {
   const int fd = bpf_object__find_map_fd_by_name(xdp_.get(), map);
-  const int error = bpf_map_update_elem(fd, &key, value, BPF_ANY);
-  return error == 0 ? absl::OkStatus() : ErrnoStatus(-error, map);
-}
-
-absl::Status ProgRunner::DeleteXdpRow(const char* map, std::uint32_t key) {
-  const int fd = bpf_object__find_map_fd_by_name(xdp_.get(), map);
-  const int error = bpf_map_delete_elem(fd, &key);
+  const int error = value != nullptr ? bpf_map_update_elem(fd, key, value, BPF_ANY)
+                                     : bpf_map_delete_elem(fd, key);
   return error == 0 || error == -ENOENT ? absl::OkStatus() : ErrnoStatus(-error, map);
 }
 

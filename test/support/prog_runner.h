@@ -75,12 +75,21 @@ class ProgRunner {
   DatapathTables& tables() { return tables_; }
   const bpf_object& object() const { return *object_; }
   // A map that only sl_xdp uses. Errors: as errno says.
-  absl::Status SetXdpRow(const char* map, std::uint32_t key, const void* value);
-  absl::Status DeleteXdpRow(const char* map, std::uint32_t key);
+  template <typename Key, typename Value>
+  absl::Status SetXdpRow(const char* map, const Key& key, const Value& value) {
+    return SetXdpBytes(map, &key, &value);
+  }
+  template <typename Key>
+  absl::Status DeleteXdpRow(const char* map, const Key& key) {
+    return SetXdpBytes(map, &key, nullptr);
+  }
   // How many entries of sl_opening hold a flow.
   absl::StatusOr<std::size_t> OpeningFlows() const;
 
  private:
+  // `value` null: there is to be no such row.
+  absl::Status SetXdpBytes(const char* map, const void* key, const void* value);
+
   ProgRunner(BpfObject object, BpfObject xdp, DatapathTables tables)
       : object_(std::move(object)), xdp_(std::move(xdp)), tables_(std::move(tables)) {}
   BpfObject object_;
