@@ -64,14 +64,23 @@ int sl_sockops(struct bpf_sock_ops *ctx)
 SEC("iter/bpf_sk_storage_map")
 int sl_walk_tcp(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	connection_walk(ctx);
+	if (ctx->value)
+		connection_walk(ctx->meta->seq, ctx->sk, ctx->value);
 	return 0;
 }
 
 SEC("iter/bpf_sk_storage_map")
 int sl_walk_udp(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	peers_walk(ctx);
+	if (ctx->value)
+		peers_walk(ctx->meta->seq, ctx->sk, ctx->value);
+	return 0;
+}
+
+SEC("iter/task_file")
+int sl_walk_files(struct bpf_iter__task_file *ctx)
+{
+	file_walk(ctx);
 	return 0;
 }
 

@@ -32,5 +32,6 @@ inline constexpr char kMeta[] = "sl_meta";	      // 0 -> meta, array
 inline constexpr char kTraceHostProgram[] = "sl_trace_host"; // pinned, attached nowhere
 inline constexpr char kWalkTcp[] = "sl_walk_tcp";	     // pinned; reading it walks sl_conns
 inline constexpr char kWalkUdp[] = "sl_walk_udp";	     // the same of sl_sockets
+inline constexpr char kWalkFiles[] = "sl_walk_files"; // in their place: of both, by open files
 } // namespace sluice::names
 #endif

@@ -369,13 +369,12 @@ static __always_inline void connection_walked(struct connection *connection,
 }
 
 /* One TCP connection of a walk: counts what it has carried, tells it if its backend is gone. */
-static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void connection_walk(struct seq_file *seq, struct sock *sk,
+					    struct connection *connection)
 {
-	struct connection *connection = ctx->value;
 	struct connection_look look;
 	struct lost_socket lost;
 	struct socket_peer peer;
-	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 
 	if (!sk || !connection)
@@ -393,14 +392,13 @@ static __always_inline void connection_walk(struct bpf_iter__bpf_sk_storage_map 
 	}
 	if (lost_backend(&peer) && lost_socket_read(sk, &peer, IPPROTO_TCP, &lost) &&
 	    *(volatile __u32 *)&connection->phase != SL_CONNECTION_ENDED)
-		bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
+		bpf_seq_write(seq, &lost, sizeof(lost));
 }
 
 /* The same of one UDP socket: only of those that are connected, the others choose again. */
-static __always_inline void peers_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void peers_walk(struct seq_file *seq, struct sock *sk,
+				       const struct socket_peers *peers)
 {
-	struct socket_peers *peers = ctx->value;
-	struct sock *sk = ctx->sk;
 	struct lost_socket lost;
 	struct socket_peer peer;
 
@@ -408,5 +406,30 @@ static __always_inline void peers_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return;
 	peer = peers->peers[0];
 	if (lost_backend(&peer) && lost_socket_read(sk, &peer, IPPROTO_UDP, &lost))
-		bpf_seq_write(ctx->meta->seq, &lost, sizeof(lost));
+		bpf_seq_write(seq, &lost, sizeof(lost));
+}
+
+/*
+ * Both, of one file that a process has open; a socket that several have is met as often, and
+ * nothing of it counted twice.
+ */
+static __always_inline void file_walk(struct bpf_iter__task_file *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct connection *connection;
+	struct file *file = ctx->file;
+	struct socket_peers *peers;
+	struct socket *socket;
+
+	if (!file)
+		return;
+	socket = bpf_sock_from_file(file);
+	if (!socket || !socket->sk)
+		return;
+	connection = bpf_sk_storage_get(&sl_conns, socket->sk, 0, 0);
+	if (connection)
+		connection_walk(seq, socket->sk, connection);
+	peers = bpf_sk_storage_get(&sl_sockets, socket->sk, 0, 0);
+	if (peers)
+		peers_walk(seq, socket->sk, peers);
 }

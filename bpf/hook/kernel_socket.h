@@ -95,4 +95,19 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 };
 
+struct socket {
+	struct sock *sk;
+};
+
+struct file;
+struct task_struct;
+
+/* A walk over the files that processes have open. */
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
 #pragma clang attribute pop

@@ -43,6 +43,11 @@ absl::Status Missing(const Features& features, std::string_view what, std::strin
       "): run sluiced on Linux 5.15 or newer"));
 }
 
+constexpr bpf_insn kReturnZero[] = {
+    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0},
+    {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+};
+
 // A program that passes every packet on.
 absl::StatusOr<UniqueFd> LoadEmptyProgram() {
   const bpf_insn instructions[] = {
@@ -89,7 +94,17 @@ bool HasMappableArrays() {
 }  // namespace
 
 std::map<std::string, bool> Features::Named() const {
-  return {{"tcx", tcx}, {"batchLookup", batch_lookup}};
+  return {{"tcx", tcx}, {"batchLookup", batch_lookup}, {"socketWalks", socket_walks}};
+}
+
+bool TakesIterator(const char* kind) {
+  const int type = libbpf_find_vmlinux_btf_id(kind, BPF_TRACE_ITER);
+  if (type < 0) return false;
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_ITER,
+              .attach_btf_id = static_cast<__u32>(type));
+  const UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_TRACING, "sl_probe", "GPL", kReturnZero,
+                                       std::size(kReturnZero), &options));
+  return program.valid();
 }
 
 absl::StatusOr<Features> ProbeFeatures() {
@@ -105,6 +120,7 @@ absl::StatusOr<Features> ProbeFeatures() {
     if (found == 0) return Missing(features, function.name, function.since);
   }
   features.batch_lookup = HasBatchLookup();
+  features.socket_walks = TakesIterator("bpf_sk_storage_map");
   features.tcx = TcxLink::Create(program.get(), kLoopbackIfindex, TcDirection::kIngress).ok();
   return features;
 }

@@ -10,11 +10,14 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <set>
+#include <span>
 #include <system_error>
 #include <vector>
 
@@ -23,6 +26,7 @@
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "control/base/unique_fd.h"
+#include "control/datapath/feature_probe.h"
 #include "control/datapath/loader.h"
 #include "maps/bpf_table.h"
 #include "maps/names.h"
@@ -45,13 +49,21 @@ constexpr std::array<const char*, 4> kWayThere = {"sl_connect4", "sl_connect6", 
 constexpr char kAccounting[] = "sl_sockops";
 constexpr char kKernelTypes[] = "/sys/kernel/btf/vmlinux";
 
-// A walk over the sockets that have a row in a map.
+// A walk over the sockets that have a row in a map; without one, over all that processes have open.
 struct Walk {
   const char* program;
   const char* map;
 };
-constexpr std::array<Walk, 2> kWalks = {
-    {{names::kWalkTcp, "sl_conns"}, {names::kWalkUdp, "sl_sockets"}}};
+constexpr Walk kStorageWalks[] = {{names::kWalkTcp, "sl_conns"}, {names::kWalkUdp, "sl_sockets"}};
+constexpr Walk kFileWalks[] = {{names::kWalkFiles, nullptr}};
+
+// Those that this kernel lets be made: it may have hardened itself against walks over what programs
+// could write to, which the rows are and open files are not (EPERM).
+std::span<const Walk> WalksHere() {
+  if (TakesIterator("bpf_sk_storage_map")) return kStorageWalks;
+  if (TakesIterator("task_file")) return kFileWalks;
+  return {};
+}
 
 struct SkeletonDeleter {
   void operator()(sl_sock* skeleton) const { sl_sock__destroy(skeleton); }
@@ -74,14 +86,32 @@ std::string WalkPin(const std::string& folder, const Walk& walk) {
   return absl::StrCat(folder, "/progs/", walk.program);
 }
 
+// Whether this is the first PID namespace: that has a number of its own (linux/proc_ns.h).
+bool SeesAllProcesses() {
+  constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
+  struct stat found {};
+  return ::stat("/proc/self/ns/pid", &found) == 0 && found.st_ino == kInitialPidNamespace;
+}
+
+template <typename Visit>
+void ForEachWalk(Visit visit) {
+  for (const Walk& walk : kStorageWalks) visit(walk);
+  for (const Walk& walk : kFileWalks) visit(walk);
+}
+
 // Who opens such a pin and reads it makes the program run for each socket.
 absl::Status PinWalk(const bpf_object* object, const Walk& walk, const std::string& folder) {
   const bpf_program* program = bpf_object__find_program_by_name(object, walk.program);
-  const bpf_map* map = bpf_object__find_map_by_name(object, walk.map);
-  if (program == nullptr || map == nullptr) return absl::InternalError(walk.program);
+  if (program == nullptr) return absl::InternalError(walk.program);
   bpf_iter_link_info target{};
-  target.map.map_fd = static_cast<__u32>(bpf_map__fd(map));
-  LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &target, .iter_info_len = sizeof(target));
+  LIBBPF_OPTS(bpf_link_create_opts, options);
+  if (walk.map != nullptr) {
+    const bpf_map* map = bpf_object__find_map_by_name(object, walk.map);
+    if (map == nullptr) return absl::InternalError(walk.map);
+    target.map.map_fd = static_cast<__u32>(bpf_map__fd(map));
+    options.iter_info = &target;
+    options.iter_info_len = sizeof(target);
+  }
   const UniqueFd link(bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, &options));
   if (!link.valid()) return ErrnoStatus(errno, absl::StrCat("make ", walk.program));
   return PinReplacing(link.get(), WalkPin(folder, walk));
@@ -223,11 +253,27 @@ absl::StatusOr<SocketPrograms> AttachSocketPrograms(const std::string& folder,
         ", CONFIG_DEBUG_INFO_BTF): what connections carry is not counted, and those whose endpoint "
         "is removed are not ended"));
     bpf_program__set_autoload(skeleton->progs.sl_sockops, false);
-    for (const Walk& walk : kWalks) {
-      bpf_program__set_autoload(bpf_object__find_program_by_name(skeleton->obj, walk.program),
-                                false);
-    }
   }
+  const std::span<const Walk> walks =
+      result.accounting.ok() ? WalksHere() : std::span<const Walk>();
+  if (result.accounting.ok() && walks.empty()) {
+    result.accounting = absl::FailedPreconditionError(
+        "the kernel refuses walks over sockets (BPF iterators): what connections carry is counted "
+        "when they end, and those whose endpoint is removed are not ended");
+  } else if (result.accounting.ok() && walks.data() == kFileWalks && !SeesAllProcesses()) {
+    result.accounting = absl::FailedPreconditionError(
+        "the kernel refuses walks over socket storage, and from this PID namespace the files of "
+        "the "
+        "node's other processes are not seen: what their connections carry is counted when they "
+        "end, and those whose endpoint is removed are not ended. Run sluiced with the node's "
+        "(hostPID: true)");
+  }
+  ForEachWalk([&](const Walk& walk) {
+    const bool load = std::any_of(walks.begin(), walks.end(),
+                                  [&](const Walk& one) { return one.program == walk.program; });
+    bpf_program__set_autoload(bpf_object__find_program_by_name(skeleton->obj, walk.program), load);
+    if (!load) ::unlink(WalkPin(folder, walk).c_str());
+  });
   RETURN_IF_ERROR(UseMaps(skeleton->obj, folder));
   skeleton->rodata->sl_node_netns = scope.node_netns;
   skeleton->rodata->sl_pod_sockets = scope.pods;
@@ -249,10 +295,10 @@ absl::StatusOr<SocketPrograms> AttachSocketPrograms(const std::string& folder,
     return Attach(program, absl::StrCat(links, "/", name), cgroup_fd.get(), found.st_ino, made);
   };
   // Before the first connection that is to be counted.
-  for (const Walk& walk : kWalks) {
-    if (result.accounting.ok()) result.accounting = PinWalk(skeleton->obj, walk, folder);
+  for (const Walk& walk : walks) result.accounting.Update(PinWalk(skeleton->obj, walk, folder));
+  if (bpf_program__fd(skeleton->progs.sl_sockops) >= 0) {
+    result.accounting.Update(attach(kAccounting));
   }
-  if (result.accounting.ok()) result.accounting = attach(kAccounting);
   // The way back before the way there: a call that is translated must be answered right. What was
   // not there before goes again if the rest cannot be had.
   for (const auto& names : {kWayBack, kWayThere}) {
@@ -278,7 +324,7 @@ absl::Status StopSocketPrograms(const std::string& folder) {
 
 absl::Status DetachSocketPrograms(const std::string& folder) {
   absl::Status first = StopSocketPrograms(folder);
-  for (const Walk& walk : kWalks) ::unlink(WalkPin(folder, walk).c_str());
+  ForEachWalk([&](const Walk& walk) { ::unlink(WalkPin(folder, walk).c_str()); });
   first.Update(TakeOff(absl::StrCat(LinkFolder(folder), "/", kAccounting)));
   for (const char* name : kWayBack) {
     first.Update(TakeOff(absl::StrCat(LinkFolder(folder), "/", name)));
@@ -290,7 +336,14 @@ absl::Status DetachSocketPrograms(const std::string& folder) {
 
 absl::StatusOr<std::vector<abi::lost_socket>> WalkSockets(const std::string& folder) {
   std::vector<abi::lost_socket> lost;
-  for (const Walk& walk : kWalks) RETURN_IF_ERROR(ReadWalk(WalkPin(folder, walk), lost));
+  absl::Status status;
+  ForEachWalk([&](const Walk& walk) {
+    if (status.ok()) status = ReadWalk(WalkPin(folder, walk), lost);
+  });
+  RETURN_IF_ERROR(status);
+  // A socket that several processes have open is told as often.
+  std::set<std::uint64_t> seen;
+  std::erase_if(lost, [&](const abi::lost_socket& one) { return !seen.insert(one.cookie).second; });
   return lost;
 }
 

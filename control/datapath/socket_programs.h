@@ -29,7 +29,8 @@ struct SocketScope {
 
 // Loads the programs on the maps that are pinned in `folder` and attaches them to `cgroup`. Returns
 // whether what connections carry can be counted and lost ones be found; without that they are
-// served all the same (FAILED_PRECONDITION: a kernel without BTF; else as errno says). Links that
+// served all the same (FAILED_PRECONDITION: a kernel without BTF, or one that refuses to walk over
+// sockets, which then counts connections when they end; else as errno says). Links that
 // are pinned get the new programs in one step each, so that no call meets a moment without; those
 // at another cgroup are made anew. Errors: INVALID_ARGUMENT when `cgroup` is none; NOT_FOUND when
 // the maps are not pinned; FAILED_PRECONDITION when the kernel refuses a program; else as errno
@@ -53,7 +54,9 @@ absl::Status DetachSocketPrograms(const std::string& folder);
 // the counters, which otherwise are brought up to date when a connection ends, and tells which
 // sockets have lost their backend; of UDP those that are connected to it. None if the programs are
 // not attached. Errors: PERMISSION_DENIED; else as errno says.
-// Thread: any. Cost: linear in such sockets, about 0.3 us each.
+// Where the kernel refuses walks over socket storage, the files that processes of the caller's PID
+// namespace have open are walked over. Thread: any. Cost: linear in such sockets, about 0.3 us
+// each; or in open files.
 absl::StatusOr<std::vector<abi::lost_socket>> WalkSockets(const std::string& folder);
 
 }  // namespace sluice

@@ -12,6 +12,7 @@
 
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "control/datapath/feature_probe.h"
 #include "maps/names.h"
 #include "sl_tc.skel.h"
 #include "sl_xdp.skel.h"
@@ -93,6 +94,10 @@ absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSi
     // As XdpAttacher has it where the driver runs the program.
     if (bpf_program__type(program) == BPF_PROG_TYPE_XDP) {
       bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+    }
+    const std::string section = bpf_program__section_name(program);
+    if (section.starts_with("iter/") && !TakesIterator(section.c_str() + 5)) {
+      bpf_program__set_autoload(program, false);
     }
   }
   if (const int error = bpf_object__load(object.get()); error != 0) {

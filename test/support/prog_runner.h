@@ -52,6 +52,7 @@ using BpfObject = std::unique_ptr<bpf_object, ObjectCloser>;
 // `sl_opening_mask`, that is set to what `sizes` makes of sl_opening.
 // Errors: FAILED_PRECONDITION when the verifier refuses it (its log is on stderr),
 // INVALID_ARGUMENT.
+// Walks that the kernel refuses (TakesIterator) are left out.
 // With `maps`, the object takes the maps of that one in place of its own.
 absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSizes& sizes,
                                      const bpf_object* maps = nullptr);
