@@ -341,3 +341,15 @@ dropped() {
   cluster_ctl "${2:-node-a}" -o json drops |
     json "sum(one['packets'] for one in d['drops'] if one['reason'] == '$1')"
 }
+
+# pass_on <role> <device>: a program that takes every frame is attached.
+pass_on() {
+  bpftool prog load "$CLUSTER_BIN/test/e2e/xdp_pass.bpf.o" "$CLUSTER_BPFFS-pass" type xdp
+  cluster_in "$1" bpftool net attach xdpdrv pinned "$CLUSTER_BPFFS-pass" dev "$2"
+  rm "$CLUSTER_BPFFS-pass"
+}
+
+# Frames that XDP has sent out of node-a's uplink again.
+sent_early() {
+  cluster_in node-a ethtool -S eth0 | awk '/_xdp_tx:/ { sum += $2 } END { print sum + 0 }'
+}

@@ -14,18 +14,7 @@ for sender in client b1 b2; do
   cluster_in "$sender" ethtool -K eth0 tx off >/dev/null
 done
 
-# pass_on <role> <device>: a program that takes every frame is attached.
-pass_on() {
-  bpftool prog load "$CLUSTER_BIN/test/e2e/xdp_pass.bpf.o" "$CLUSTER_BPFFS-pass" type xdp
-  cluster_in "$1" bpftool net attach xdpdrv pinned "$CLUSTER_BPFFS-pass" dev "$2"
-  rm "$CLUSTER_BPFFS-pass"
-}
 pass_on router node-a # as the other end of a wire
-
-# Frames that XDP has sent out of the uplink again.
-sent_early() {
-  cluster_in node-a ethtool -S eth0 | awk '/_xdp_tx:/ { sum += $2 } END { print sum + 0 }'
-}
 
 # agent <mode>: another agent in place of the one before, if there is one.
 agent() {
