@@ -83,7 +83,7 @@ open_three_nodes() {
   cluster_serve a1 b1 b2 c1
   # As a wire: with their checksums, a packet at a time.
   for sender in client a1 b1 b2 c1; do
-    cluster_in "$sender" ethtool -K eth0 tx off >/dev/null
+    cluster_as_wire "$sender" eth0
   done
   cluster_in router sysctl -qw net.ipv4.fib_multipath_hash_policy=1 \
     net.ipv6.fib_multipath_hash_policy=1
