@@ -293,11 +293,12 @@ class Crowd:
         self.clients += opened
         return self.ask(opened)
 
-    def ask(self, clients):
+    def ask(self, clients, word=0):
+        """Counts a word of the answers, or what failed."""
         counts = collections.Counter()
         for client in clients:
             try:
-                counts[client.ask(last=False)[0]] += 1
+                counts[client.ask(last=False)[word]] += 1
             except (OSError, ValueError) as failure:
                 counts[name_of_failure(failure)] += 1
         return json.dumps(dict(sorted(counts.items())))
@@ -319,6 +320,8 @@ def crowd(args):
         word, _, number = line.strip().partition(" ")
         if word == "more":
             print(here.more(int(number)), flush=True)
+        elif word == "sources":
+            print(here.ask(here.clients, word=1), flush=True)
         elif word:
             print(here.end(word == "vanish"), flush=True)
         else:
