@@ -102,7 +102,7 @@ static __always_inline int forward_apply(sl_ctx *ctx, struct packet *p)
 {
 	if (!(p->flags & PACKET_TRACED))
 		established_count(ctx, &p->flow.entry);
-	if (p->flow.entry.path != SL_PATH_TO_NODE && tunnel_unwrap(ctx, p))
+	if (p->outer && p->flow.entry.path != SL_PATH_TO_NODE && tunnel_unwrap(ctx, p))
 		return forward_failed(ctx, p, p->flow.entry.service_id);
 	if (p->flow.entry.flags & SL_FLOW_SNAT || p->flow.entry.path == SL_PATH_TO_NODE)
 		return forward_redirect(ctx, p);

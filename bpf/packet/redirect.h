@@ -37,7 +37,7 @@ static __noinline int redirect_find(sl_ctx *ctx, const struct packet *p, struct 
 }
 
 /* Takes the VLAN tags off: the next hop is reached through another link. Return: 0, or -1. */
-static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
+static __noinline int redirect_untag_all(sl_ctx *ctx, struct packet *p)
 {
 	for (int i = 0; i < PACKET_MAX_VLANS + 1; i++) {
 		bool beside = ctx_has_vlan(ctx); /* in the skb: offsets in the frame stay */
@@ -53,6 +53,13 @@ static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
 		}
 	}
 	return 0;
+}
+
+static __always_inline int redirect_untag(sl_ctx *ctx, struct packet *p)
+{
+	if (!ctx_has_vlan(ctx) && p->l3 - p->outer <= ETH_HLEN)
+		return 0;
+	return redirect_untag_all(ctx, p);
 }
 
 /*
