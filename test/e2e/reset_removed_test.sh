@@ -75,14 +75,22 @@ cluster_agent node-a "$MANIFESTS"
 eventually 'late sees the end' sees_its_end late
 
 step 'an endpoint that is taken out and put back keeps its connections'
-usual_manifests a1 b1 && in_force
-hold_on b1 again a1 "$WEB4:80" --watch
-web_on a1 && in_force
-usual_manifests a1 b1 && in_force
+# Sockets are looked at 200 ms after an endpoint has gone: on a busy machine the two changes may be
+# further apart, and then it was gone for good as far as anybody can tell.
+for attempt in {1..20}; do
+  usual_manifests a1 b1 && in_force
+  hold_on b1 "again$attempt-" a1 "$WEB4:80" --watch
+  started=${EPOCHREALTIME/./}
+  web_on a1 && in_force
+  usual_manifests a1 b1 && in_force
+  ((${EPOCHREALTIME/./} - started > 150000)) || break
+  cluster_kill "again$attempt-"
+  ((attempt < 20)) || fail 'this machine never changes an endpoint twice within 150 ms'
+done
 sleep 1.5
-expect_match 'it goes on' "$(ask again)" '^answer b1'
+expect_match 'it goes on' "$(ask "again$attempt-")" '^answer b1'
 web_on a1 && in_force
-eventually 'and ends when it goes for good' sees_its_end again
+eventually 'and ends when it goes for good' sees_its_end "again$attempt-"
 
 step 'a process that sleeps in send() and holds its socket holds up nobody'
 usual_manifests b1 && in_force
