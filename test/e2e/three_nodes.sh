@@ -117,7 +117,9 @@ source_seen() {
 }
 
 # answers <forwarding> <pod> <family>: TCP and UDP, at the load balancer's address by way of each
-# node and at each node's own.
+# node and at each node's own. There from ports that the client uses for nothing else: what comes
+# from one port by two frontends to one pod is given the node's address.
+OWN_PORT=20000
 answers() {
   local forwarding=$1 pod=$2 family=$3 node protocol port wanted
   declare -n nodes=CLUSTER_V$family balancer=LB$family
@@ -128,8 +130,10 @@ answers() {
       wanted="answer $pod $(source_seen "$forwarding" "$protocol" "$family" "$node" "$pod")"
       expect_equal "$protocol to $balancer by $node" \
         "$(probe client "$balancer" "$port" --protocol "$protocol")" "$wanted"
+      OWN_PORT=$((OWN_PORT + 1))
       expect_equal "$protocol to $node, IPv$family" \
-        "$(probe client "${nodes[$node]}" "$(node_port "$port")" --protocol "$protocol")" "$wanted"
+        "$(probe client "${nodes[$node]}" "$(node_port "$port")" --protocol "$protocol" \
+          --source "${nodes[client]}" --source-port $OWN_PORT)" "$wanted"
     done
   done
 }
