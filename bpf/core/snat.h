@@ -187,14 +187,18 @@ __noinline int snat_guess(struct packet *p, __u32 turn, __u32 keep)
 }
 
 /*
- * Is the port of @p->flow.entry.new_source a service's, so that answers to it would be taken for
- * requests? One bit for most; a lookup where that says maybe. Return: not 0: yes.
+ * Would answers to the port of p->flow.entry.new_source be taken for something else: for requests,
+ * as it is a service's, or for what nodes pass on to each other? One bit for most; a lookup where
+ * that says maybe. Return: not 0: yes.
  */
-__noinline int snat_is_frontend(const struct packet *p)
+__noinline int snat_is_ambiguous(const struct packet *p)
 {
 	struct service_key key = {};
 
 	if (!p)
+		return 1;
+	if (p->flow.key.protocol == IPPROTO_UDP &&
+	    p->flow.entry.new_source_port == bpf_htons(SL_GUE_PORT))
 		return 1;
 	key.address = p->flow.entry.new_source;
 	if (!filter_has(&p->flow.entry.new_source, p->flow.entry.new_source_port,
@@ -247,7 +251,7 @@ __noinline int snat_claim(struct packet *p)
 		taken = i && i <= SNAT_GUIDED_TRIES;
 		if (taken ? snat_take(p, turn + i) : snat_guess(p, turn + i, !i))
 			continue;
-		if (snat_is_frontend(p))
+		if (snat_is_ambiguous(p))
 			continue;
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
 		kept = opening_put(p, 1);
