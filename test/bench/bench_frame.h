@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the benchmark's program and its wrapper in the kernel agree on. */
+/* What the benchmark's program and what it has in the kernel agree on. */
 #pragma once
 
 #include <linux/types.h>
 
 enum {
-	BENCH_MAX_FLOWS = 64000,
+	BENCH_MAX_FLOWS = 100000,
 	/* One for the program under test, one for the floor where it runs on other frames. */
 	BENCH_FRAME_SETS = 2,
 	/* Ethernet, IPv6 and TCP are 74 bytes. */
@@ -16,4 +16,12 @@ enum {
 /* One cache line pair a flow; only the headers are read. */
 struct bench_frame {
 	__u64 words[BENCH_FRAME_SIZE / 8];
+};
+
+/* How many map helpers were called: counted_calls.h. */
+struct counted_calls {
+	__u64 hash_lookups;
+	__u64 array_reads;
+	__u64 updates;
+	__u64 deletes;
 };

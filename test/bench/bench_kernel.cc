@@ -15,8 +15,12 @@
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "floor.skel.h"
+#include "maps/names.h"
+#include "maps/uplink.h"
 #include "sl_tc.skel.h"
-#include "test/bench/bench_frame.h"
+#include "sl_tc_counted.skel.h"
+#include "sl_xdp.skel.h"
+#include "sl_xdp_counted.skel.h"
 
 namespace sluice::bench {
 namespace {
@@ -53,34 +57,42 @@ absl::StatusOr<BpfTable<K, V>> OpenTable(const bpf_object& object, const char* n
 
 }  // namespace
 
-BenchKernel::BenchKernel(Wrap wrap, Counted counted, BpfObject floor, BpfObject datapath,
-                         DatapathTables tables, DatapathTables counted_tables,
+BenchKernel::BenchKernel(Wrap wrap, Objects objects, DatapathTables tables,
                          BpfTable<abi::flow, abi::flow_entry> floor_flows,
                          BpfTable<std::uint32_t, abi::backend> floor_backends)
     : wrap_(std::move(wrap)),
-      counted_(std::move(counted)),
-      floor_(std::move(floor)),
-      datapath_(std::move(datapath)),
+      objects_(std::move(objects)),
       tables_(std::move(tables)),
-      counted_tables_(std::move(counted_tables)),
       floor_flows_(std::move(floor_flows)),
       floor_backends_(std::move(floor_backends)) {}
 
-absl::StatusOr<std::unique_ptr<BenchKernel>> BenchKernel::Create() {
+absl::StatusOr<std::unique_ptr<BenchKernel>> BenchKernel::Create(const testing::MapSizes& sizes) {
   Wrap wrap(bench_wrap__open_and_load(), bench_wrap__destroy);
   if (wrap == nullptr) return ErrnoStatus(errno, "load bench_wrap");
-  Counted counted(sl_tc_counted__open_and_load(), sl_tc_counted__destroy);
-  if (counted == nullptr) return ErrnoStatus(errno, "load sl_tc_counted");
-  ASSIGN_OR_RETURN(BpfObject floor, testing::LoadObject(Elf(floor__elf_bytes), {}));
-  ASSIGN_OR_RETURN(BpfObject datapath, testing::LoadObject(Elf(sl_tc__elf_bytes), {}));
-  ASSIGN_OR_RETURN(DatapathTables tables, DatapathTables::Open(*datapath));
-  ASSIGN_OR_RETURN(DatapathTables counted_tables, DatapathTables::Open(*counted->obj));
-  ASSIGN_OR_RETURN(auto flows, (OpenTable<abi::flow, abi::flow_entry>(*floor, "floor_flows")));
+  Objects objects;
+  ASSIGN_OR_RETURN(objects.tc, testing::LoadObject(Elf(sl_tc__elf_bytes), sizes));
+  const bpf_object* maps = objects.tc.get();
+  ASSIGN_OR_RETURN(objects.xdp, testing::LoadObject(Elf(sl_xdp__elf_bytes), sizes, maps));
+  ASSIGN_OR_RETURN(objects.counted_tc,
+                   testing::LoadObject(Elf(sl_tc_counted__elf_bytes), sizes, maps));
+  // The maps that it does not share with TC are those of sl_xdp.
+  maps = objects.xdp.get();
+  ASSIGN_OR_RETURN(objects.counted_xdp,
+                   testing::LoadObject(Elf(sl_xdp_counted__elf_bytes), sizes, maps));
+  testing::MapSizes floor_sizes;
+  for (const auto& [name, floor] : {std::pair{names::kServiceStats, "floor_stats"},
+                                    std::pair{names::kBackends, "floor_backends"}}) {
+    if (const auto size = sizes.find(name); size != sizes.end()) floor_sizes[floor] = size->second;
+  }
+  ASSIGN_OR_RETURN(objects.floor, testing::LoadObject(Elf(floor__elf_bytes), floor_sizes));
+  ASSIGN_OR_RETURN(DatapathTables tables, DatapathTables::Open(*objects.tc));
+  ASSIGN_OR_RETURN(auto flows,
+                   (OpenTable<abi::flow, abi::flow_entry>(*objects.floor, "floor_flows")));
   ASSIGN_OR_RETURN(auto backends,
-                   (OpenTable<std::uint32_t, abi::backend>(*floor, "floor_backends")));
-  return std::unique_ptr<BenchKernel>(new BenchKernel(
-      std::move(wrap), std::move(counted), std::move(floor), std::move(datapath), std::move(tables),
-      std::move(counted_tables), std::move(flows), std::move(backends)));
+                   (OpenTable<std::uint32_t, abi::backend>(*objects.floor, "floor_backends")));
+  return std::unique_ptr<BenchKernel>(new BenchKernel(std::move(wrap), std::move(objects),
+                                                      std::move(tables), std::move(flows),
+                                                      std::move(backends)));
 }
 
 absl::Status BenchKernel::SetFrames(std::uint32_t set, const std::vector<Bytes>& frames) {
@@ -101,58 +113,100 @@ absl::Status BenchKernel::SetFrames(std::uint32_t set, const std::vector<Bytes>&
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> BenchKernel::Time(Turn turn, std::uint32_t set, int program,
-                                         std::uint32_t ifindex, std::uint32_t packets) {
-  if (turn == Turn::kPlain && program == kWrapperAlone) return 0;
+absl::Status BenchKernel::SetUplink(std::uint32_t ifindex) {
+  abi::uplink uplink = {};
+  const Bytes frame = testing::Build({testing::Ethernet(), testing::Payload{"x"}});
+  std::memcpy(uplink.mac, frame.data(), sizeof(uplink.mac));
+  const int map = bpf_object__find_map_fd_by_name(objects_.xdp.get(), names::kUplinks);
+  const int error = bpf_map_update_elem(map, &ifindex, &uplink, BPF_ANY);
+  return error == 0 ? absl::OkStatus() : ErrnoStatus(-error, names::kUplinks);
+}
+
+absl::StatusOr<int> BenchKernel::Prepare(const TimedRun& run) {
   const __u32 slot = 0;
-  const int target = bpf_map__fd(wrap_->maps.bench_target);
-  if (program != kWrapperAlone && bpf_map_update_elem(target, &slot, &program, BPF_ANY) != 0) {
+  const auto& maps = wrap_->maps;
+  const int target =
+      bpf_map__fd(run.hook == Hook::kXdp ? maps.bench_target_xdp : maps.bench_target);
+  if (run.turn == Turn::kPlain) return run.program;
+  if (run.program != kWrapperAlone &&
+      bpf_map_update_elem(target, &slot, &run.program, BPF_ANY) != 0) {
     return ErrnoStatus(errno, "set the program to be timed");
   }
-  wrap_->bss->bench_first = set * BENCH_MAX_FLOWS;
-  wrap_->bss->bench_flows = frame_count_[set];
+  wrap_->bss->bench_first = run.set * BENCH_MAX_FLOWS;
+  wrap_->bss->bench_flows = frame_count_[run.set];
   wrap_->bss->bench_turn = 0;
-  __sk_buff context{};
-  context.ifindex = ifindex;
+  return Wrapper(run);
+}
+
+absl::StatusOr<double> BenchKernel::Time(const TimedRun& run, std::uint32_t packets) {
+  if (run.turn == Turn::kPlain && run.program == kWrapperAlone) return 0;
+  ASSIGN_OR_RETURN(const int program, Prepare(run));
+  const Bytes& frame = first_frame_[run.set];
+  __sk_buff skb{};
+  skb.ifindex = run.ifindex;
+  xdp_md xdp{};
+  xdp.data_end = static_cast<__u32>(frame.size());
+  xdp.ingress_ifindex = run.ifindex;
+  const bool at_xdp = run.hook == Hook::kXdp;
   LIBBPF_OPTS(bpf_test_run_opts, opts);
-  opts.data_in = first_frame_[set].data();
-  opts.data_size_in = static_cast<__u32>(first_frame_[set].size());
-  opts.ctx_in = &context;
-  opts.ctx_size_in = sizeof(context);
+  opts.data_in = frame.data();
+  opts.data_size_in = static_cast<__u32>(frame.size());
+  opts.ctx_in = at_xdp ? static_cast<void*>(&xdp) : &skb;
+  opts.ctx_size_in = at_xdp ? sizeof(xdp) : sizeof(skb);
   opts.repeat = static_cast<int>(packets);
-  const int run = turn == Turn::kPlain ? program : Wrapper(turn, program == kWrapperAlone);
   const double start = ThreadNs();
-  const int error = bpf_prog_test_run_opts(run, &opts);
+  const int error = bpf_prog_test_run_opts(program, &opts);
   const double end = ThreadNs();
   if (error != 0) return ErrnoStatus(-error, "timed run");
-  if (opts.retval == TC_ACT_SHOT) return absl::InternalError("the timed packet was dropped");
+  const int pass = at_xdp ? static_cast<int>(XDP_PASS) : TC_ACT_UNSPEC;
+  const int verdict = run.program == kWrapperAlone ? pass : run.verdict;
+  if (static_cast<int>(opts.retval) != verdict) {
+    return absl::InternalError(absl::StrCat("the last timed packet's verdict is ",
+                                            static_cast<int>(opts.retval), ", not ", verdict));
+  }
   return (end - start) / packets;
 }
 
-absl::StatusOr<Calls> BenchKernel::Count(const std::string& program, std::uint32_t ifindex,
-                                         const Bytes& frame) {
-  auto& counters = *counted_->bss;
-  counters.counted_hash_lookups = 0;
-  counters.counted_array_reads = 0;
-  counters.counted_updates = 0;
-  counters.counted_deletes = 0;
+absl::StatusOr<testing::RunResult> BenchKernel::Once(const TimedRun& run, const Bytes& frame) {
+  if (run.hook == Hook::kXdp) return testing::RunXdp(run.program, frame, run.ifindex);
   testing::RunContext context;
-  context.ifindex = ifindex;
-  RETURN_IF_ERROR(testing::RunProgram(ProgramFd(*counted_->obj, program), frame, context).status());
-  return Calls{counters.counted_hash_lookups, counters.counted_array_reads,
-               counters.counted_updates, counters.counted_deletes};
+  context.ifindex = run.ifindex;
+  return testing::RunProgram(run.program, frame, context);
 }
 
-int BenchKernel::Wrapper(Turn turn, bool alone) const {
+absl::StatusOr<Calls> BenchKernel::Count(Hook hook, const std::string& program,
+                                         std::uint32_t ifindex, const Bytes& frame) {
+  const bpf_object& object = hook == Hook::kXdp ? *objects_.counted_xdp : *objects_.counted_tc;
+  const int map = bpf_object__find_map_fd_by_name(&object, ".data.counted");
+  const __u32 zero = 0;
+  Calls calls{};
+  if (bpf_map_update_elem(map, &zero, &calls, BPF_ANY) != 0) return ErrnoStatus(errno, "counters");
+  const TimedRun run{.hook = hook, .program = ProgramFd(object, program), .ifindex = ifindex};
+  RETURN_IF_ERROR(Once(run, frame).status());
+  if (bpf_map_lookup_elem(map, &zero, &calls) != 0) return ErrnoStatus(errno, "counters");
+  return calls;
+}
+
+int BenchKernel::Wrapper(const TimedRun& run) const {
   const auto& programs = wrap_->progs;
-  if (turn == Turn::kRepeat) {
+  const bool alone = run.program == kWrapperAlone;
+  if (run.hook == Hook::kXdp) {
+    if (run.turn == Turn::kRepeat) {
+      return bpf_program__fd(alone ? programs.bench_xdp_pass : programs.bench_xdp_repeat);
+    }
+    return bpf_program__fd(alone ? programs.bench_xdp_new_pass : programs.bench_xdp_new);
+  }
+  if (run.turn == Turn::kRepeat) {
     return bpf_program__fd(alone ? programs.bench_pass : programs.bench_repeat);
   }
   return bpf_program__fd(alone ? programs.bench_new_pass : programs.bench_new);
 }
-int BenchKernel::floor_program(const std::string& name) const { return ProgramFd(*floor_, name); }
-int BenchKernel::datapath_program(const std::string& name) const {
-  return ProgramFd(*datapath_, name);
+
+int BenchKernel::program(const std::string& name) const {
+  for (const bpf_object* object : {objects_.tc.get(), objects_.xdp.get(), objects_.floor.get()}) {
+    if (const int fd = ProgramFd(*object, name); fd >= 0) return fd;
+  }
+  return -1;
 }
 
 }  // namespace sluice::bench

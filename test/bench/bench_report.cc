@@ -70,19 +70,21 @@ void PrintTable(const Report& report, std::ostream& out) {
   }
   out << "\nns a packet without the wrapper, medians of " << report.rounds
       << " rounds; ratio: median and spread of the rounds' own ratios\n"
-      << "lookups: hash + array (updates)\n\n";
-  out << absl::StreamFormat("%-38s %-12s %-3s %7s %8s %8s %8s %18s %7s %10s\n", "packet", "program",
-                            "IP", "flows", "services", "ns", "floor", "ratio", "budget", "lookups");
+      << "services: how many, of so many backends each; lookups: hash + array (updates)\n\n";
+  out << absl::StreamFormat("%-38s %-12s %-3s %7s %11s %8s %8s %18s %7s %10s\n", "packet",
+                            "program", "IP", "flows", "services", "ns", "floor", "ratio", "budget",
+                            "lookups");
   for (const Measurement& m : report.measurements) {
     const std::string flows = m.flows == 0 ? "all new" : absl::StrCat(m.flows);
+    const std::string services = absl::StrCat(m.services, " x ", m.backends);
     const std::string ratio =
         absl::StrFormat("%.2f (%.2f-%.2f)", m.ratio.median, m.ratio.least, m.ratio.most);
     const std::string budget = m.budget == 0 ? "" : absl::StrFormat("%.2f", m.budget);
     const std::string lookups = absl::StrFormat(
         "%d+%d (%d)", m.calls.hash_lookups, m.calls.array_reads, m.calls.updates + m.calls.deletes);
-    out << absl::StreamFormat("%-38s %-12s %-3s %7s %8d %8.1f %8.1f %18s %7s %10s\n", m.row,
-                              m.program, m.family, flows, m.services, m.ns.median,
-                              m.floor_ns.median, ratio, budget, lookups);
+    out << absl::StreamFormat("%-38s %-12s %-3s %7s %11s %8.1f %8.1f %18s %7s %10s\n", m.row,
+                              m.program, m.family, flows, services, m.ns.median, m.floor_ns.median,
+                              ratio, budget, lookups);
   }
 }
 
@@ -104,6 +106,7 @@ void PrintJson(const Report& report, std::ostream& out) {
                             {"family", m.family},
                             {"flows", m.flows},
                             {"services", m.services},
+                            {"backends", m.backends},
                             {"ns", Json(m.ns)},
                             {"floorNs", Json(m.floor_ns)},
                             {"ratio", Json(m.ratio)},

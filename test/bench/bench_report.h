@@ -18,9 +18,10 @@ struct Measurement {
   std::string family = {};
   std::uint32_t flows = 0;  // 0: every packet is a new flow
   std::uint32_t services = 0;
-  Spread ns = {};        // a packet, without the wrapper
-  Spread floor_ns = {};  // the same of the floor
-  Spread ratio = {};     // of one round each
+  std::uint32_t backends = 0;  // of each service
+  Spread ns = {};              // a packet, without the wrapper
+  Spread floor_ns = {};        // the same of the floor
+  Spread ratio = {};           // of one round each
   double wrapper_ns = 0;
   Calls calls = {};
   double budget = 0;  // of the ratio's median; 0: none

@@ -5,19 +5,20 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
 #include "control/base/status_macros.h"
+#include "maps/names.h"
 #include "test/bench/bench_frame.h"
 #include "test/support/packet.h"
 
 namespace sluice::bench {
 namespace {
 
-using testing::DatapathTables;
 using testing::MapAddress;
 using testing::SetNodeAddresses;
 using Row = std::pair<abi::flow, abi::flow_entry>;
@@ -26,6 +27,11 @@ constexpr std::uint16_t kServicePort = 80;
 constexpr std::uint16_t kBackendPort = 8080;
 constexpr char kNodeV4[] = "192.0.2.10";
 constexpr char kNodeV6[] = "2001:db8::10";
+constexpr char kOtherNodeV4[] = "192.0.2.20";
+constexpr char kOtherNodeV6[] = "2001:db8::20";
+constexpr std::uint32_t kOtherNodeIndex = 2;  // in sl_nodes
+// Prime to the number of backends, so that no two flows to one have the same source port.
+constexpr std::uint32_t kSourcePorts = 64511;
 
 std::uint32_t NowTicks() {
   timespec now{};
@@ -35,14 +41,26 @@ std::uint32_t NowTicks() {
   return static_cast<std::uint32_t>(ns >> abi::SL_TICK_SHIFT);
 }
 
-// Both rows of an established flow.
-void AppendRows(const FlowEnds& ends, bool snat, std::uint32_t now, std::vector<Row>& rows) {
+// The address that comes `n` after one whose last bytes are 0.
+std::string After(std::uint32_t first, std::uint32_t n) {
+  const std::uint32_t address = first + n;
+  return absl::StrFormat("%d.%d.%d.%d", address >> 24, address >> 16 & 255, address >> 8 & 255,
+                         address & 255);
+}
+
+abi::flow_entry EntryOf(const FlowEnds& ends, int flags, std::uint32_t now) {
   abi::flow_entry entry{};
   entry.service_id = ends.service_id;
   entry.backend_id = ends.backend_id;
   entry.backend_generation = 1;
   entry.last_seen = now;
-  entry.flags = static_cast<std::uint8_t>(abi::SL_FLOW_ANSWERED | (snat ? abi::SL_FLOW_SNAT : 0));
+  entry.flags = static_cast<std::uint8_t>(abi::SL_FLOW_ANSWERED | flags);
+  return entry;
+}
+
+// Both rows of an established flow.
+void AppendRows(const FlowEnds& ends, bool snat, std::uint32_t now, std::vector<Row>& rows) {
+  abi::flow_entry entry = EntryOf(ends, snat ? abi::SL_FLOW_SNAT : 0, now);
   abi::flow_entry forward = entry;
   forward.flags |= abi::SL_FLOW_FORWARD;
   forward.new_source = MapAddress(ends.seen_client.address);
@@ -61,6 +79,18 @@ void AppendRows(const FlowEnds& ends, bool snat, std::uint32_t now, std::vector<
                     entry);
 }
 
+// The one row of a flow that is passed on to the other node.
+void AppendPassedRow(const FlowEnds& ends, bool v6, std::uint32_t now, std::vector<Row>& rows) {
+  abi::flow_entry entry = EntryOf(ends, abi::SL_FLOW_FORWARD, now);
+  entry.path = abi::SL_PATH_TO_NODE;
+  entry.new_source = MapAddress(v6 ? kNodeV6 : kNodeV4);
+  entry.new_destination = MapAddress(v6 ? kOtherNodeV6 : kOtherNodeV4);
+  std::memcpy(&entry.new_source_port, &kOtherNodeIndex, sizeof(kOtherNodeIndex));
+  rows.emplace_back(testing::FlowKey(ends.client.address, ends.client.port, ends.service.address,
+                                     ends.service.port, IPPROTO_TCP),
+                    entry);
+}
+
 }  // namespace
 
 absl::Status BuildNetwork(testing::NetNs& net) {
@@ -69,10 +99,10 @@ absl::Status BuildNetwork(testing::NetNs& net) {
   return net.Ip({
       absl::StrCat("addr add ", kNodeV4, "/24 dev uplink"),
       absl::StrCat("addr add ", kNodeV6, "/64 dev uplink nodad"),
-      "neigh add 192.0.2.1 lladdr 02:00:00:00:01:01 dev uplink",
-      "neigh add 192.0.2.20 lladdr 02:00:00:00:01:20 dev uplink",
-      "neigh add 2001:db8::1 lladdr 02:00:00:00:01:01 dev uplink",
-      "neigh add 2001:db8::20 lladdr 02:00:00:00:01:20 dev uplink",
+      absl::StrCat("neigh add 192.0.2.1 lladdr ", kRouter, " dev uplink"),
+      absl::StrCat("neigh add 192.0.2.20 lladdr ", kOtherNode, " dev uplink"),
+      absl::StrCat("neigh add 2001:db8::1 lladdr ", kRouter, " dev uplink"),
+      absl::StrCat("neigh add 2001:db8::20 lladdr ", kOtherNode, " dev uplink"),
       "route add default via 192.0.2.1",
       "route add 10.128.0.0/9 via 192.0.2.20",
       "route add default via 2001:db8::1",
@@ -80,70 +110,105 @@ absl::Status BuildNetwork(testing::NetNs& net) {
   });
 }
 
+testing::MapSizes SizesFor(const Shape& shape) {
+  constexpr std::uint32_t kSpare = 128;  // id 0, and what a case adds
+  const std::uint32_t ids = shape.services + kSpare;
+  const std::uint32_t backends = shape.services * shape.backends + kSpare;
+  testing::MapSizes sizes;
+  if (shape.services > 30000) {
+    for (const char* map : {names::kServiceStats, names::kServiceNames}) sizes[map] = ids;
+    sizes[names::kServices] = 2 * ids;
+  }
+  if (backends > 262144) {
+    for (const char* map : {names::kBackends, names::kBackendStats, names::kLoads}) {
+      sizes[map] = backends;
+    }
+  }
+  return sizes;
+}
+
+std::vector<Side> Scenario::Sides() const {
+  return shape_.pods ? std::vector{Side::kPod, Side::kOutside} : std::vector{Side::kOutside};
+}
+
 std::string Scenario::Service(Side side, std::uint32_t service) const {
   const bool pod = side == Side::kPod;
-  if (v6_) return absl::StrFormat("fd00:%s::%x", pod ? "96" : "e", service + 1);
-  return absl::StrFormat("%s.%d.%d", pod ? "10.96" : "203.0", service >> 8, service & 255);
+  if (shape_.v6) return absl::StrFormat("fd00:%s::%x", pod ? "96" : "e", service + 1);
+  return After(pod ? 10U << 24 | 96 << 16 : 203U << 24, service);
 }
 
 std::string Scenario::Backend(std::uint32_t backend) const {
-  if (v6_) return absl::StrFormat("fd00:b::%x:%x", (backend >> 16) + 1, backend & 0xffff);
-  return absl::StrFormat("10.%d.%d.%d", 128 + (backend >> 16), backend >> 8 & 255, backend & 255);
+  if (shape_.v6) {
+    return absl::StrFormat("fd00:b::%x:%x", (backend >> 16) + 1, backend & 0xffff);
+  }
+  return After(10U << 24 | 128 << 16, backend);
 }
 
 FlowEnds Scenario::Flow(Side side, std::uint32_t i) const {
-  const std::uint32_t service = i % services_;
-  const std::uint32_t backend = service * kBackendsPerService + i / services_ % kBackendsPerService;
+  const std::uint32_t service = i % shape_.services;
+  const std::uint32_t backend = service * shape_.backends + i / shape_.services % shape_.backends;
   const bool pod = side == Side::kPod;
   FlowEnds ends;
-  ends.client.port = static_cast<std::uint16_t>(1024 + i * 7919 % 60000);
-  ends.client.address =
-      v6_ ? absl::StrFormat("fd00:%s::%x", pod ? "c" : "f", i + 1)
-          : absl::StrFormat("%s.%d.%d", pod ? "10.64" : "198.18", i >> 8, i & 255);
+  ends.client.port = static_cast<std::uint16_t>(1024 + i * 7919ULL % 60000);
+  ends.client.address = shape_.v6 ? absl::StrFormat("fd00:%s::%x", pod ? "c" : "f", i + 1)
+                                  : After(pod ? 10U << 24 | 64 << 16 : 198U << 24 | 18 << 16, i);
   ends.service = {Service(side, service), kServicePort};
   ends.backend = {Backend(backend), kBackendPort};
   ends.seen_client = ends.client;
-  if (!pod) ends.seen_client = {v6_ ? kNodeV6 : kNodeV4, static_cast<std::uint16_t>(1024 + i)};
+  if (!pod) {
+    ends.seen_client = {shape_.v6 ? kNodeV6 : kNodeV4,
+                        static_cast<std::uint16_t>(1024 + i % kSourcePorts)};
+  }
   ends.service_id = service + 1;
   ends.backend_id = backend + 1;
   return ends;
 }
 
-absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
-  abi::node_config config{};
-  SetNodeAddresses(config, kNodeV4, kNodeV6);
-  config.snat_port_min = 1024;
-  config.snat_port_max = 65535;
-  RETURN_IF_ERROR(tables.SetConfig(config));
-
-  const std::uint32_t count = services_ * kBackendsPerService;
+absl::Status Scenario::WriteBackends() {
   std::vector<std::pair<std::uint32_t, abi::backend>> backends;
   std::vector<std::pair<std::uint32_t, abi::slot>> slots;
-  for (std::uint32_t i = 0; i < count; ++i) {
+  for (std::uint32_t i = 0; i < BackendCount(); ++i) {
     backends.push_back({i + 1,
                         {.address = MapAddress(Backend(i)),
                          .port = htons(kBackendPort),
                          .flags = abi::SL_BACKEND_PRESENT | abi::SL_BACKEND_USABLE,
                          .protocol = IPPROTO_TCP,
                          .generation = 1,
-                         .service_id = i / kBackendsPerService + 1,
-                         .node = 0}});
-    tables.filter().Add(backends.back().second);
+                         .service_id = i / shape_.backends + 1,
+                         .node = kOtherNodeIndex}});
+    kernel_.tables().filter().Add(backends.back().second);
     slots.push_back({i, {i + 1}});
   }
-  RETURN_IF_ERROR(tables.backends.Update(backends).status);
+  RETURN_IF_ERROR(kernel_.tables().backends.Update(backends).status);
   RETURN_IF_ERROR(kernel_.floor_backends().Update(backends).status);
-  RETURN_IF_ERROR(tables.slots.Update(slots).status);
+  return kernel_.tables().slots.Update(slots).status;
+}
+
+absl::Status Scenario::WriteServices() {
+  testing::DatapathTables& tables = kernel_.tables();
+  abi::node_config config{};
+  SetNodeAddresses(config, kNodeV4, kNodeV6);
+  config.snat_port_min = 1024;
+  config.snat_port_max = 65535;
+  RETURN_IF_ERROR(tables.SetConfig(config));
+  abi::node other{};
+  other.address[abi::SL_FAMILY_V4] = MapAddress(kOtherNodeV4);
+  other.address[abi::SL_FAMILY_V6] = MapAddress(kOtherNodeV6);
+  other.flags = abi::SL_NODE_TUNNEL;
+  const std::pair<std::uint32_t, abi::node> node{kOtherNodeIndex, other};
+  RETURN_IF_ERROR(tables.nodes.Update(std::span(&node, 1)).status);
+  RETURN_IF_ERROR(WriteBackends());
   std::vector<std::pair<abi::service_key, abi::service>> services;
-  for (const Side side : {Side::kPod, Side::kOutside}) {
-    for (std::uint32_t i = 0; i < services_; ++i) {
+  for (const Side side : Sides()) {
+    const bool pod = side == Side::kPod;
+    for (std::uint32_t i = 0; i < shape_.services; ++i) {
       abi::service service{};
       service.id = i + 1;
       service.flags = abi::SL_SERVICE_HAS_ENDPOINTS;
-      service.kind =
-          side == Side::kPod ? abi::SL_FRONTEND_CLUSTER_IP : abi::SL_FRONTEND_EXTERNAL_IP;
+      if (shape_.dsr && !pod) service.flags |= abi::SL_SERVICE_DSR;
+      service.kind = pod ? abi::SL_FRONTEND_CLUSTER_IP : abi::SL_FRONTEND_EXTERNAL_IP;
       for (abi::slot_range& range : service.slots) {
-        range = {i * kBackendsPerService, kBackendsPerService};
+        range = {i * shape_.backends, shape_.backends};
       }
       services.emplace_back(
           testing::ServiceKey(
@@ -155,20 +220,20 @@ absl::Status Scenario::WriteServicesTo(DatapathTables& tables) {
   return tables.services.Update(services).status;
 }
 
-absl::Status Scenario::WriteServices() {
-  RETURN_IF_ERROR(WriteServicesTo(kernel_.tables()));
-  return WriteServicesTo(kernel_.counted_tables());
-}
-
 absl::Status Scenario::WriteFlows(std::uint32_t first, std::uint32_t last) {
   const std::uint32_t now = NowTicks();
   std::vector<Row> rows;
   for (std::uint32_t i = first; i < last; ++i) {
-    AppendRows(Flow(Side::kPod, i), false, now, rows);
-    AppendRows(Flow(Side::kOutside, i), true, now, rows);
+    for (const Side side : Sides()) {
+      const bool outside = side == Side::kOutside;
+      if (outside && shape_.dsr) {
+        AppendPassedRow(Flow(side, i), shape_.v6, now, rows);
+      } else {
+        AppendRows(Flow(side, i), outside, now, rows);
+      }
+    }
   }
   RETURN_IF_ERROR(kernel_.tables().flows.Update(rows).status);
-  RETURN_IF_ERROR(kernel_.counted_tables().flows.Update(rows).status);
   return kernel_.floor_flows().Update(rows).status;
 }
 
@@ -191,7 +256,7 @@ absl::Status Scenario::FillFlows() {
 Bytes Scenario::Frame(const End& from, const End& to, const std::string& flags, int hops) const {
   testing::Packet packet = {testing::Ethernet()};
   const auto ttl = static_cast<std::uint8_t>(64 - hops);
-  if (v6_) {
+  if (shape_.v6) {
     packet.push_back(
         testing::Ipv6{.source = from.address, .destination = to.address, .hop_limit = ttl});
   } else {
@@ -203,16 +268,36 @@ Bytes Scenario::Frame(const End& from, const End& to, const std::string& flags, 
                                 .flags = flags,
                                 .sequence = flags == "A" ? 1u : 0u,
                                 .acknowledgment = flags == "S" ? 0u : 1u});
-  const std::size_t headers = v6_ ? 74 : 54;
+  const std::size_t headers = shape_.v6 ? 74 : 54;
   packet.push_back(testing::Payload{std::string(BENCH_FRAME_SIZE - headers, 'x')});
   return testing::Build(packet);
+}
+
+Bytes Scenario::Sent(const Bytes& frame, const std::string& neighbour) {
+  testing::Packet packet = *testing::Parse(frame);
+  packet.front() =
+      testing::Ethernet{.source = testing::Ethernet{}.destination, .destination = neighbour};
+  return testing::Build(packet);
+}
+
+Bytes Scenario::Wrapped(const Bytes& frame) const {
+  const testing::Packet packet = *testing::Parse(frame);
+  testing::Packet wrapped = {packet.front()};
+  if (shape_.v6) {
+    wrapped.push_back(testing::Ipv6{.source = kNodeV6, .destination = kOtherNodeV6});
+  } else {
+    wrapped.push_back(
+        testing::Ipv4{.source = kNodeV4, .destination = kOtherNodeV4, .dont_fragment = true});
+  }
+  wrapped.insert(wrapped.end(), packet.begin() + 1, packet.end());
+  return testing::Build(wrapped);
 }
 
 std::vector<Bytes> Scenario::NewFrames(Side side) const {
   std::vector<Bytes> frames;
   // The wrapper fills in the address's low 32 bits and the port; see bench_new.
-  const End nobody{v6_ ? "fd00:d::" : "0.0.0.0", 0};
-  for (std::uint32_t i = 0; i < std::min(services_, std::uint32_t{10000}); ++i) {
+  const End nobody{shape_.v6 ? "fd00:d::" : "0.0.0.0", 0};
+  for (std::uint32_t i = 0; i < std::min(shape_.services, std::uint32_t{BENCH_MAX_FLOWS}); ++i) {
     frames.push_back(Frame(nobody, {Service(side, i), kServicePort}, "S"));
   }
   return frames;

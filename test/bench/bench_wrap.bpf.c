@@ -5,6 +5,8 @@
  * from one frame a flow in turn, and tail-call the program under test. What they cost themselves is
  * measured by the same wrappers ending in pass, and subtracted.
  */
+#include <stdbool.h>
+
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
@@ -21,12 +23,20 @@ struct {
 	__uint(max_entries, BENCH_MAX_FLOWS *BENCH_FRAME_SETS);
 } bench_frames SEC(".maps");
 
+/* A program array holds programs of one type. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
 } bench_target SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} bench_target_xdp SEC(".maps");
 
 /* Set before each run. */
 __u32 bench_first; /* of the frames in turn */
@@ -35,10 +45,9 @@ __u32 bench_turn;
 /* Grows with every packet of bench_new and is never set back, so that no flow comes twice. */
 __u64 bench_serial;
 
-/* Writes the headers of the next flow's frame. Return: the frame; NULL: the packet is too short. */
-static __always_inline struct bench_frame *bench_refill(struct __sk_buff *ctx)
+/* Writes the headers of the next flow's frame. Return: 0; -1: the packet is too short. */
+static __always_inline int bench_refill(void *data, void *data_end)
 {
-	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	struct bench_frame *frame;
 	__u32 turn = bench_turn;
 
@@ -46,11 +55,11 @@ static __always_inline struct bench_frame *bench_refill(struct __sk_buff *ctx)
 	turn += bench_first;
 	frame = bpf_map_lookup_elem(&bench_frames, &turn);
 	if (!frame || data + BENCH_HEADER_SIZE > data_end)
-		return NULL;
+		return -1;
 #pragma unroll
 	for (int i = 0; i < BENCH_HEADER_SIZE / 8; i++)
 		((__u64 *)data)[i] = frame->words[i];
-	return frame;
+	return 0;
 }
 
 /*
@@ -60,26 +69,6 @@ static __always_inline struct bench_frame *bench_refill(struct __sk_buff *ctx)
 static __always_inline void bench_settle(void)
 {
 	__sync_fetch_and_add(&bench_serial, 1);
-}
-
-SEC("tc")
-int bench_repeat(struct __sk_buff *ctx)
-{
-	if (!bench_refill(ctx))
-		return TC_ACT_SHOT;
-	bench_settle();
-	bpf_tail_call(ctx, &bench_target, 0);
-	return TC_ACT_SHOT;
-}
-
-/* What bench_repeat costs without the program under test. */
-SEC("tc")
-int bench_pass(struct __sk_buff *ctx)
-{
-	if (!bench_refill(ctx))
-		return TC_ACT_SHOT;
-	bench_settle();
-	return TC_ACT_UNSPEC;
 }
 
 static __always_inline __u16 bench_fold(__u32 sum)
@@ -95,17 +84,12 @@ enum { BENCH_ETHERTYPE_V4 = 0x0008 }; /* as a little-endian machine reads it */
  * low 32 of the IPv6 source) and the port, and two fields that no lookup reads take the opposite,
  * so that the frame's checksums stay right.
  */
-static __always_inline int bench_refill_new(struct __sk_buff *ctx)
+static __always_inline int bench_refill_new(void *data, void *data_end)
 {
 	__u64 serial = bench_serial;
-	void *data, *data_end;
 	__u16 port, high, low;
 
-	if (!bench_refill(ctx))
-		return -1;
-	data = (void *)(long)ctx->data;
-	data_end = (void *)(long)ctx->data_end;
-	if (data + BENCH_HEADER_SIZE > data_end)
+	if (bench_refill(data, data_end) || data + BENCH_HEADER_SIZE > data_end)
 		return -1;
 	port = (__u16)serial;
 	high = (__u16)(serial >> 24 & 0xff00) | 10; /* first the byte 10, then the highest */
@@ -122,14 +106,55 @@ static __always_inline int bench_refill_new(struct __sk_buff *ctx)
 		*(__u16 *)(data + 54) = port;
 		*(__u16 *)(data + 60) = ~bench_fold((__u32)high + low + port);
 	}
+	return 0;
+}
+
+static __always_inline int bench_write(void *data, void *data_end, bool new)
+{
+	if (new ? bench_refill_new(data, data_end) : bench_refill(data, data_end))
+		return -1;
 	bench_settle();
 	return 0;
+}
+
+static __always_inline int bench_tc(struct __sk_buff *ctx, bool new)
+{
+	return bench_write((void *)(long)ctx->data, (void *)(long)ctx->data_end, new);
+}
+
+/*
+ * A run before this one may have moved the start of the frame. The helper is called also where it
+ * has nothing to do, so that it costs the same in the run that is subtracted.
+ */
+static __always_inline int bench_xdp(struct xdp_md *ctx, bool new)
+{
+	int grown = (int)(ctx->data_end - ctx->data) - BENCH_FRAME_SIZE;
+
+	if (bpf_xdp_adjust_head(ctx, grown))
+		return -1;
+	return bench_write((void *)(long)ctx->data, (void *)(long)ctx->data_end, new);
+}
+
+SEC("tc")
+int bench_repeat(struct __sk_buff *ctx)
+{
+	if (bench_tc(ctx, false))
+		return TC_ACT_SHOT;
+	bpf_tail_call(ctx, &bench_target, 0);
+	return TC_ACT_SHOT;
+}
+
+/* What bench_repeat costs without the program under test. */
+SEC("tc")
+int bench_pass(struct __sk_buff *ctx)
+{
+	return bench_tc(ctx, false) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int bench_new(struct __sk_buff *ctx)
 {
-	if (bench_refill_new(ctx))
+	if (bench_tc(ctx, true))
 		return TC_ACT_SHOT;
 	bpf_tail_call(ctx, &bench_target, 0);
 	return TC_ACT_SHOT;
@@ -138,7 +163,38 @@ int bench_new(struct __sk_buff *ctx)
 SEC("tc")
 int bench_new_pass(struct __sk_buff *ctx)
 {
-	return bench_refill_new(ctx) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return bench_tc(ctx, true) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* The same four for XDP; with frags, as sl_xdp is: one array holds no others. */
+SEC("xdp.frags")
+int bench_xdp_repeat(struct xdp_md *ctx)
+{
+	if (bench_xdp(ctx, false))
+		return XDP_ABORTED;
+	bpf_tail_call(ctx, &bench_target_xdp, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp.frags")
+int bench_xdp_pass(struct xdp_md *ctx)
+{
+	return bench_xdp(ctx, false) ? XDP_ABORTED : XDP_PASS;
+}
+
+SEC("xdp.frags")
+int bench_xdp_new(struct xdp_md *ctx)
+{
+	if (bench_xdp(ctx, true))
+		return XDP_ABORTED;
+	bpf_tail_call(ctx, &bench_target_xdp, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp.frags")
+int bench_xdp_new_pass(struct xdp_md *ctx)
+{
+	return bench_xdp(ctx, true) ? XDP_ABORTED : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

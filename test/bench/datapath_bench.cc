@@ -2,6 +2,7 @@
 // What a packet costs in the datapath, as a multiple of what it must cost at least (floor.bpf.c),
 // measured in one run with rounds that alternate. DESIGN.md says what the figures mean and do not.
 #include <bpf/bpf.h>
+#include <net/if.h>
 #include <sched.h>
 
 #include <array>
@@ -41,57 +42,84 @@ absl::StatusOr<std::vector<ProgramSize>> ProgramSizes(const BenchKernel& kernel)
     sizes.push_back({name, facts.xlated_prog_len / sizeof(bpf_insn), facts.verified_insns});
     return absl::OkStatus();
   };
-  for (const char* name : {"sl_from_pod", "sl_to_pod", "sl_from_net", "sl_to_net"}) {
-    RETURN_IF_ERROR(add(name, kernel.datapath_program(name)));
-  }
-  for (const char* name : {"floor_next", "floor_redirect", "floor_parse"}) {
-    RETURN_IF_ERROR(add(name, kernel.floor_program(name)));
+  for (const char* name :
+       {"sl_from_pod", "sl_to_pod", "sl_from_net", "sl_to_net", "sl_xdp", "floor_next",
+        "floor_redirect", "floor_parse", "floor_xdp_send", "floor_xdp_wrap"}) {
+    RETURN_IF_ERROR(add(name, kernel.program(name)));
   }
   return sizes;
 }
 
+enum class Part { kTc, kXdp };
+
 // One cluster, in tables of its own so that nothing of another is in them.
-absl::Status MeasureCluster(bool v6, std::uint32_t services,
+absl::Status MeasureCluster(Part part, const Shape& shape,
                             const std::vector<std::uint32_t>& flow_counts, const Effort& effort,
                             Report& report) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<BenchKernel> kernel, BenchKernel::Create());
+  ASSIGN_OR_RETURN(const std::unique_ptr<BenchKernel> kernel, BenchKernel::Create(SizesFor(shape)));
+  RETURN_IF_ERROR(kernel->SetUplink(if_nametoindex("uplink")));
   if (report.programs.empty()) {
     ASSIGN_OR_RETURN(report.programs, ProgramSizes(*kernel));
   }
-  Scenario scenario(*kernel, v6, services);
+  Scenario scenario(*kernel, shape);
   CaseRunner runner(*kernel, scenario, effort);
   RETURN_IF_ERROR(scenario.WriteServices());
-  std::uint32_t written = 0;
-  for (const std::uint32_t flows : flow_counts) {
-    RETURN_IF_ERROR(scenario.WriteFlows(written, flows));
-    written = flows;
-    for (const Case& one : runner.EstablishedCases(flows)) {
+  const auto measure = [&](const std::vector<Case>& cases) -> absl::Status {
+    for (const Case& one : cases) {
       absl::StatusOr<Measurement> measured = runner.Run(one);
       if (!measured.ok()) return Annotate(measured.status(), one.name);
       report.measurements.push_back(*std::move(measured));
     }
+    return absl::OkStatus();
+  };
+  std::uint32_t written = 0;
+  for (const std::uint32_t flows : flow_counts) {
+    RETURN_IF_ERROR(scenario.WriteFlows(written, flows));
+    written = flows;
+    RETURN_IF_ERROR(
+        measure(part == Part::kXdp ? runner.EarlyCases(flows) : runner.EstablishedCases(flows)));
   }
-  ASSIGN_OR_RETURN(Measurement promotion, runner.RunPromotion());
-  report.measurements.push_back(std::move(promotion));
+  if (part == Part::kTc) {
+    ASSIGN_OR_RETURN(Measurement promotion, runner.RunPromotion());
+    report.measurements.push_back(std::move(promotion));
+  }
   RETURN_IF_ERROR(scenario.FillFlows());
-  for (const Case& one : runner.NewCases()) {
-    absl::StatusOr<Measurement> measured = runner.Run(one);
-    if (!measured.ok()) return Annotate(measured.status(), one.name);
-    report.measurements.push_back(*std::move(measured));
+  return measure(part == Part::kXdp ? runner.EarlyNewCases() : runner.NewCases());
+}
+
+absl::Status MeasureTc(const Effort& effort, Report& report) {
+  for (const std::uint32_t services : {1u, 1000u, 10000u}) {
+    RETURN_IF_ERROR(
+        MeasureCluster(Part::kTc, {.services = services}, {1, 1000, 64000}, effort, report));
+  }
+  return MeasureCluster(Part::kTc, {.v6 = true, .services = 1000}, {1000}, effort, report);
+}
+
+absl::Status MeasureXdp(const Effort& effort, Report& report) {
+  for (const bool dsr : {false, true}) {
+    Shape shape{.pods = false, .dsr = dsr};
+    for (const std::uint32_t services : {1u, 1000u, 10000u, 100000u}) {
+      shape.services = services;
+      if (services == 100000) shape.backends = 2;  // ten would be a million rows
+      RETURN_IF_ERROR(
+          MeasureCluster(Part::kXdp, shape, {1, 1000, BENCH_MAX_FLOWS}, effort, report));
+    }
+    RETURN_IF_ERROR(MeasureCluster(Part::kXdp,
+                                   {.v6 = true, .services = 1000, .pods = false, .dsr = dsr},
+                                   {1000}, effort, report));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Report> MeasureAll(const Effort& effort) {
+// `only`: "tc", "xdp" or empty.
+absl::StatusOr<Report> MeasureAll(const std::string& only, const Effort& effort) {
   RETURN_IF_ERROR(StayOnThisCpu());
   ASSIGN_OR_RETURN(const std::unique_ptr<testing::NetNs> net, testing::NetNs::Create());
   RETURN_IF_ERROR(BuildNetwork(*net));
   Report report{.machine = ThisMachine(SLUICE_SOURCE_DIR),
                 .rounds = static_cast<std::uint32_t>(effort.rounds)};
-  for (const std::uint32_t services : {1u, 1000u, 10000u}) {
-    RETURN_IF_ERROR(MeasureCluster(false, services, {1, 1000, 64000}, effort, report));
-  }
-  RETURN_IF_ERROR(MeasureCluster(true, 1000, {1000}, effort, report));
+  if (only != "xdp") RETURN_IF_ERROR(MeasureTc(effort, report));
+  if (only != "tc") RETURN_IF_ERROR(MeasureXdp(effort, report));
   return report;
 }
 
@@ -99,11 +127,14 @@ int Main(int argc, char** argv) {
   CLI::App app("Nanoseconds, lookups and instructions of the datapath's programs");
   bool json = false;
   bool quick = false;
+  std::string only;
   app.add_flag("--json", json, "print JSON instead of a table");
   app.add_flag("--quick", quick, "fewer and shorter rounds");
+  app.add_option("--only", only, "the programs at TC, or sl_xdp and what it stands beside")
+      ->check(CLI::IsMember({"tc", "xdp"}));
   CLI11_PARSE(app, argc, argv);
   const absl::StatusOr<Report> report =
-      MeasureAll(quick ? Effort{.rounds = 3, .milliseconds = 4} : Effort{});
+      MeasureAll(only, quick ? Effort{.rounds = 3, .milliseconds = 4} : Effort{});
   if (!report.ok()) {
     std::cerr << report.status() << "\n";
     return 1;
