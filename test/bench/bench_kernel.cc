@@ -114,11 +114,13 @@ absl::Status BenchKernel::SetFrames(std::uint32_t set, const std::vector<Bytes>&
 }
 
 absl::Status BenchKernel::SetUplink(std::uint32_t ifindex) {
+  const abi::uplink_key key{.device = ifindex, .vlan = 0};
   abi::uplink uplink = {};
+  uplink.ifindex = ifindex;
   const Bytes frame = testing::Build({testing::Ethernet(), testing::Payload{"x"}});
   std::memcpy(uplink.mac, frame.data(), sizeof(uplink.mac));
   const int map = bpf_object__find_map_fd_by_name(objects_.xdp.get(), names::kUplinks);
-  const int error = bpf_map_update_elem(map, &ifindex, &uplink, BPF_ANY);
+  const int error = bpf_map_update_elem(map, &key, &uplink, BPF_ANY);
   return error == 0 ? absl::OkStatus() : ErrnoStatus(-error, names::kUplinks);
 }
 
