@@ -223,6 +223,24 @@ TEST_P(EarlyFlowTest, WhatHasNoHopLeftIsLeft) {
   EXPECT_TRUE(Untouched(kXdp, packet));
 }
 
+TEST_P(EarlyFlowTest, OptionsAndExtensionHeadersAreSteppedOver) {
+  Establish();
+  const auto with = [&](Packet packet) {
+    if (flavor().v6) {
+      packet.insert(packet.begin() + 2, DestinationOptions());
+      packet.insert(packet.begin() + 2, HopByHop());
+    } else {
+      std::get<Ipv4>(packet[1]).options = {7, 7, 4, 0, 0, 0, 0, 0};  // record route, and padding
+    }
+    return packet;
+  };
+  EXPECT_TRUE(
+      Becomes(kXdp, with(ForwardPacket()), kSent,
+              with(Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend())))));
+  EXPECT_TRUE(Becomes(kXdp, with(ReplyPacket()), kSent,
+                      with(Sent("uplink", kRouter, MakePacket(flavor(), service(), client())))));
+}
+
 TEST_P(EarlyFlowTest, FragmentsAreLeft) {
   Establish();
   for (const Bytes& piece : Fragments(ForwardPacket({.payload = std::string(200, 'f')}), 64, 77)) {
