@@ -4,12 +4,8 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
-#include <spawn.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -20,52 +16,16 @@
 
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
+#include "test/support/command.h"
 #include "test/support/packet.h"
-
-extern char** environ;
 
 namespace sluice::testing {
 namespace {
 
-absl::Status WriteAll(int fd, const std::string& text, const std::string& what) {
-  std::size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t n = write(fd, text.data() + done, text.size() - done);
-    if (n < 0) return ErrnoStatus(errno, what);
-    done += static_cast<std::size_t>(n);
-  }
-  return absl::OkStatus();
-}
-
-// Runs `ip -batch` on an unlinked file of its own as standard input; its output goes to another.
+// Runs `ip -batch`.
 absl::Status RunBatch(const std::string& lines) {
-  const UniqueFd input(memfd_create("ip-batch", MFD_CLOEXEC));
-  const UniqueFd output(memfd_create("ip-output", MFD_CLOEXEC));
-  if (input.get() < 0 || output.get() < 0) return ErrnoStatus(errno, "memfd_create");
-  RETURN_IF_ERROR(WriteAll(input.get(), lines, "ip batch"));
-  lseek(input.get(), 0, SEEK_SET);
-
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input.get(), STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output.get(), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output.get(), STDERR_FILENO);
-  const std::array<const char*, 4> arguments = {"ip", "-batch", "-", nullptr};
-  pid_t child = 0;
-  const int error = posix_spawnp(&child, "ip", &actions, nullptr,
-                                 const_cast<char* const*>(arguments.data()), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatus(error, "start ip");
-  int state = 0;
-  while (waitpid(child, &state, 0) < 0) {
-    if (errno != EINTR) return ErrnoStatus(errno, "wait for ip");
-  }
-  if (WIFEXITED(state) && WEXITSTATUS(state) == 0) return absl::OkStatus();
-  std::array<char, 2048> said{};
-  const ssize_t size = pread(output.get(), said.data(), said.size() - 1, 0);
-  return absl::InternalError(
-      absl::StrCat("ip: ", std::string(said.data(), size > 0 ? static_cast<std::size_t>(size) : 0),
-                   " in:\n", lines));
+  const absl::Status status = RunCommand({"ip", "-batch", "-"}, lines).status();
+  return status.ok() ? status : Annotate(status, absl::StrCat("in:\n", lines));
 }
 
 }  // namespace
