@@ -25,3 +25,9 @@ struct counted_calls {
 	__u64 updates;
 	__u64 deletes;
 };
+
+/* A frame that has arrived at the far end: frames_end.bpf.c. */
+struct frames_kept {
+	__u32 length;
+	__u8 bytes[188];
+};

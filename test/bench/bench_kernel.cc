@@ -4,7 +4,6 @@
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/pkt_cls.h>
-#include <time.h>
 
 #include <cerrno>
 #include <cstring>
@@ -21,6 +20,7 @@
 #include "sl_tc_counted.skel.h"
 #include "sl_xdp.skel.h"
 #include "sl_xdp_counted.skel.h"
+#include "test/bench/this_cpu.h"
 
 namespace sluice::bench {
 namespace {
@@ -37,14 +37,6 @@ std::span<const std::byte> Elf(const void* (*bytes)(std::size_t*)) {
 int ProgramFd(const bpf_object& object, const std::string& name) {
   const bpf_program* program = bpf_object__find_program_by_name(&object, name.c_str());
   return program == nullptr ? -1 : bpf_program__fd(program);
-}
-
-// The kernel's own figure is in whole nanoseconds, which is too coarse, and counts what the thread
-// waits for a CPU that others use too.
-double ThreadNs() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
 template <typename K, typename V>
@@ -156,6 +148,8 @@ absl::StatusOr<double> BenchKernel::Time(const TimedRun& run, std::uint32_t pack
   opts.ctx_in = at_xdp ? static_cast<void*>(&xdp) : &skb;
   opts.ctx_size_in = at_xdp ? sizeof(xdp) : sizeof(skb);
   opts.repeat = static_cast<int>(packets);
+  // The kernel's own figure is in whole nanoseconds, which is too coarse, and counts what the
+  // thread waits for a CPU that others use too.
   const double start = ThreadNs();
   const int error = bpf_prog_test_run_opts(program, &opts);
   const double end = ThreadNs();

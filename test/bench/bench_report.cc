@@ -47,11 +47,23 @@ std::string Revision(const std::string& source) {
   return revision.empty() ? "unknown" : revision;
 }
 
-nlohmann::json Json(const Spread& spread) {
+}  // namespace
+
+nlohmann::json JsonOf(const Spread& spread) {
   return {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}};
 }
 
-}  // namespace
+nlohmann::json JsonOf(const Machine& machine) {
+  return {{"cpu", machine.cpu},
+          {"caches", machine.caches},
+          {"kernel", machine.kernel},
+          {"revision", machine.revision}};
+}
+
+std::string MachineText(const Machine& machine) {
+  return absl::StrCat("machine   ", machine.cpu, ", ", machine.caches, "\nkernel    ",
+                      machine.kernel, "\nrevision  ", machine.revision, "\n");
+}
 
 Machine ThisMachine(const std::string& source) {
   utsname name{};
@@ -60,9 +72,7 @@ Machine ThisMachine(const std::string& source) {
 }
 
 void PrintTable(const Report& report, std::ostream& out) {
-  out << "machine   " << report.machine.cpu << ", " << report.machine.caches << "\n"
-      << "kernel    " << report.machine.kernel << "\n"
-      << "revision  " << report.machine.revision << "\n\n"
+  out << MachineText(report.machine) << "\n"
       << "program         instructions   verified\n";
   for (const ProgramSize& program : report.programs) {
     out << absl::StreamFormat("%-15s %12d %10d\n", program.name, program.instructions,
@@ -90,10 +100,7 @@ void PrintTable(const Report& report, std::ostream& out) {
 
 void PrintJson(const Report& report, std::ostream& out) {
   nlohmann::json json;
-  json["machine"] = {{"cpu", report.machine.cpu},
-                     {"caches", report.machine.caches},
-                     {"kernel", report.machine.kernel},
-                     {"revision", report.machine.revision}};
+  json["machine"] = JsonOf(report.machine);
   json["rounds"] = report.rounds;
   for (const ProgramSize& program : report.programs) {
     json["programs"].push_back({{"name", program.name},
@@ -107,9 +114,9 @@ void PrintJson(const Report& report, std::ostream& out) {
                             {"flows", m.flows},
                             {"services", m.services},
                             {"backends", m.backends},
-                            {"ns", Json(m.ns)},
-                            {"floorNs", Json(m.floor_ns)},
-                            {"ratio", Json(m.ratio)},
+                            {"ns", JsonOf(m.ns)},
+                            {"floorNs", JsonOf(m.floor_ns)},
+                            {"ratio", JsonOf(m.ratio)},
                             {"wrapperNs", m.wrapper_ns},
                             {"budget", m.budget},
                             {"hashLookups", m.calls.hash_lookups},

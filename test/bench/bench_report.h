@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "test/bench/bench_kernel.h"
 #include "test/bench/spread.h"
 
@@ -41,6 +43,11 @@ struct Machine {
 };
 // `source`: the project's folder, for the revision.
 Machine ThisMachine(const std::string& source);
+
+// Three lines.
+std::string MachineText(const Machine& machine);
+nlohmann::json JsonOf(const Machine& machine);
+nlohmann::json JsonOf(const Spread& spread);
 
 struct Report {
   Machine machine = {};

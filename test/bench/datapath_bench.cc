@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a packet costs in the datapath, as a multiple of what it must cost at least (floor.bpf.c),
 // measured in one run with rounds that alternate. DESIGN.md says what the figures mean and do not.
-#include <bpf/bpf.h>
-#include <net/if.h>
-#include <sched.h>
-
 #include <array>
 #include <iostream>
 #include <memory>
@@ -18,19 +14,11 @@
 #include "test/bench/bench_measure.h"
 #include "test/bench/bench_report.h"
 #include "test/bench/bench_scenario.h"
+#include "test/bench/this_cpu.h"
 #include "test/support/netns.h"
 
 namespace sluice::bench {
 namespace {
-
-// Moving to another CPU in mid-run would be measured as a cold cache.
-absl::Status StayOnThisCpu() {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(static_cast<std::size_t>(sched_getcpu()), &cpus);
-  if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0) return ErrnoStatus(errno, "pin to a CPU");
-  return absl::OkStatus();
-}
 
 absl::Status MeasureTc(const Effort& effort, Report& report) {
   for (const std::uint32_t services : {1u, 1000u, 10000u}) {
