@@ -22,15 +22,20 @@ static __always_inline const struct uplink *early_uplink(sl_ctx *ctx)
 	return vlan < 0 ? NULL : bpf_map_lookup_elem(&sl_uplinks, &key);
 }
 
-/* Is the frame for this node by its MAC address? What the network has flooded may be somebody's
- * behind a bridge. */
-static __always_inline bool early_for_us(sl_ctx *ctx)
+/*
+ * Is the frame of an uplink, and for this node by its MAC address? What the network has flooded may
+ * be somebody's behind a bridge, and what another interface of the device gets is not ours at all,
+ * whatever flow it seems to be of. Return: the uplink's ifindex; 0: no. One hash lookup.
+ */
+static __always_inline __u32 early_for_us(sl_ctx *ctx)
 {
 	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
 	const struct uplink *uplink = early_uplink(ctx);
 
-	return eth && uplink && *(const __u32 *)eth->h_dest == *(const __u32 *)uplink->mac &&
-	       *(const __u16 *)(eth->h_dest + 4) == *(const __u16 *)(uplink->mac + 4);
+	if (!eth || !uplink || *(const __u32 *)eth->h_dest != *(const __u32 *)uplink->mac ||
+	    *(const __u16 *)(eth->h_dest + 4) != *(const __u16 *)(uplink->mac + 4))
+		return 0;
+	return uplink->ifindex;
 }
 
 /*
@@ -76,23 +81,17 @@ static __noinline int early_lost(sl_ctx *ctx, struct packet *p)
 }
 
 /*
- * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet. The
- * packet is changed, and what it leaves behind written, only if it then goes out; else CTX_NEXT.
+ * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet;
+ * @ifindex: the uplink that it is of. The packet is changed, and what it leaves behind written,
+ * only if it then goes out; else CTX_NEXT.
  */
-static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry)
+static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry,
+				    __u32 ifindex)
 {
 	struct bpf_fib_lookup fib = {};
-	__u32 ifindex = ctx_ifindex(ctx);
 	bool tagged = p->l3 != ETH_HLEN;
 	struct uplink_way way;
 
-	if (tagged) {
-		const struct uplink *uplink = early_uplink(ctx);
-
-		if (!uplink)
-			return CTX_NEXT;
-		ifindex = uplink->ifindex;
-	}
 	if (route_ttl(ctx, p) <= 1 ||
 	    route_find(ctx, p, ifindex, &fib) != BPF_FIB_LKUP_RET_SUCCESS ||
 	    !early_way(ctx, fib.ifindex, &way))
@@ -117,11 +116,6 @@ static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_e
 	return ctx_send(ctx, way.device, fib.smac, fib.dmac);
 }
 
-static __noinline int early_drop(sl_ctx *ctx, struct packet *p)
-{
-	return early_for_us(ctx) ? early_count_drop(ctx, p) : CTX_NEXT;
-}
-
 /* Does a flow leave the node again, once its packets have been rewritten or wrapped? */
 static __always_inline bool early_leaves(const struct flow_entry *entry)
 {
@@ -129,12 +123,13 @@ static __always_inline bool early_leaves(const struct flow_entry *entry)
 }
 
 /* The answer to a flow that is being opened comes to the node, not to a service. */
-static __noinline int early_no_service(sl_ctx *ctx, struct packet *p)
+static __noinline int early_no_service(sl_ctx *ctx, struct packet *p, __u32 ifindex)
 {
 	if (relevance_may_matter(p) && opening_may_answer(p) &&
 	    (opening_find_reply(p, 1) || conntrack_find(p, 0)))
-		return early_leaves(&p->flow.entry) ? early_forward(ctx, p, NULL) : CTX_NEXT;
-	return decide_unknown(p) == SL_VERDICT_DROP ? early_drop(ctx, p) : CTX_NEXT;
+		return early_leaves(&p->flow.entry) ? early_forward(ctx, p, NULL, ifindex)
+						    : CTX_NEXT;
+	return decide_unknown(p) == SL_VERDICT_DROP ? early_count_drop(ctx, p) : CTX_NEXT;
 }
 
 /*
@@ -155,17 +150,15 @@ static __noinline int early_hand(const struct packet *p)
  * on if it leaves the node again. What does not is left for TC with what was decided; what is to be
  * answered is left for TC to find that out again.
  */
-static __noinline int early_miss(sl_ctx *ctx, struct packet *p)
+static __noinline int early_miss(sl_ctx *ctx, struct packet *p, __u32 ifindex)
 {
 	struct service *service = service_find(p);
 	int action = CTX_NEXT, verdict;
 
 	packet_clear_decision(p);
-	if (!early_for_us(ctx))
-		return CTX_NEXT;
 	packet_read_numbers(ctx, p);
 	if (!service)
-		return early_no_service(ctx, p);
+		return early_no_service(ctx, p, ifindex);
 	/* TC does without being told where every backend is this node's. */
 	if (service->flags & SL_SERVICE_LOCAL_EXTERNAL &&
 	    !(service->flags & SL_SERVICE_MASQUERADE) &&
@@ -173,13 +166,13 @@ static __noinline int early_miss(sl_ctx *ctx, struct packet *p)
 		return CTX_NEXT;
 	verdict = decide(p, service);
 	if (verdict == SL_VERDICT_DROP)
-		return early_drop(ctx, p);
+		return early_count_drop(ctx, p);
 	if (verdict != SL_VERDICT_FORWARD)
 		return CTX_NEXT;
 	if (p->reason)
 		reason_count(p, ctx_ifindex(ctx), ctx_length(ctx));
 	if (early_leaves(&p->flow.entry))
-		action = early_forward(ctx, p, NULL);
+		action = early_forward(ctx, p, NULL, ifindex);
 	if (action == CTX_NEXT)
 		early_hand(p);
 	return action;
@@ -193,7 +186,7 @@ static __noinline int early_tunnelled(sl_ctx *ctx, struct packet *p, int class)
 {
 	struct flow_entry *entry;
 
-	if (p->l3 != ETH_HLEN || tunnel_parse(ctx, p, class) != PACKET_FLOW ||
+	if (p->l3 != ETH_HLEN || !early_for_us(ctx) || tunnel_parse(ctx, p, class) != PACKET_FLOW ||
 	    p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
 		return CTX_NEXT;
 	/* A NodePort of another node's address: TC would not know the packet without what is
@@ -213,6 +206,7 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 {
 	struct flow_entry *entry;
 	struct packet p;
+	__u32 ifindex;
 	int class;
 
 	p.hook = SL_HOOK_FROM_NET;
@@ -229,13 +223,17 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 		return CTX_NEXT;
 	if (relevance_none(&p))
 		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class) : CTX_NEXT;
+	if (tunnel_is_wrapped(&p, class) && !bpf_map_lookup_elem(&sl_flows, &p.flow.key))
+		return early_tunnelled(ctx, &p, class);
+	ifindex = early_for_us(ctx);
+	if (!ifindex)
+		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry)
-		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class)
-						    : early_miss(ctx, &p);
+		return early_miss(ctx, &p, ifindex);
 	if (!early_leaves(entry) ||
 	    (entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)))
 		return CTX_NEXT;
 	p.flow.entry = *entry;
-	return early_forward(ctx, &p, entry);
+	return early_forward(ctx, &p, entry, ifindex);
 }

@@ -118,9 +118,6 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	int verdict;
 
 	packet_clear_decision(p);
-	/* A pod may reach its interface by a bridge's MAC address; the network must use ours. */
-	if (p->hook == SL_HOOK_FROM_NET && !(p->flags & PACKET_TRACED) && !ctx_for_us(ctx))
-		return CTX_NEXT;
 	packet_read_numbers(ctx, p);
 	if (!service && opening_may_answer(p) &&
 	    (opening_find_reply(p, 1) || conntrack_find(p, 0))) {
@@ -274,6 +271,9 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	if (ctx_traced(ctx))
 		p.flags |= PACKET_TRACED;
 	else if (!(p.flags & PACKET_TUNNELLED) && relevance_none(&p))
+		return CTX_NEXT;
+	/* Of what the network has flooded the stack knows what to do: nothing, mostly. */
+	if (hook == SL_HOOK_FROM_NET && !(p.flags & PACKET_TRACED) && !ctx_for_us(ctx))
 		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (p.flags & PACKET_TUNNELLED && entry && !forward_is_end(&p, entry))

@@ -151,12 +151,6 @@ static __always_inline int l3_v4_turn(sl_ctx *ctx, __u32 l3, __u32 length, __u32
 	return 0;
 }
 
-/* What a packet is wrapped in: the IP header, and with SL_TUNNEL_GUE the other. */
-struct l3_v4_outer {
-	struct iphdr ip;
-	struct udphdr udp;
-};
-
 /*
  * In the identification, which nobody looks at where DF is set (RFC 6864) and which arrives as it
  * was sent: the packet is passed on for the second time. The highest bit: segments that a device
@@ -168,18 +162,24 @@ enum { IPV4_SECOND_CHANCE = 0x8000 };
 static __always_inline void l3_v4_wrap(struct iphdr *ip, const struct flow_entry *entry, __u8 tos,
 				       __u32 length, __u32 header, bool second)
 {
-	ip->version = 4;
-	ip->ihl = sizeof(*ip) / 4;
-	ip->tos = tos;
-	ip->tot_len = bpf_htons(length + header);
-	ip->id = bpf_htons(second ? IPV4_SECOND_CHANCE : 0);
-	ip->frag_off = bpf_htons(IPV4_DONT_FRAGMENT);
-	ip->ttl = PACKET_TTL;
-	ip->protocol = header == sizeof(*ip) ? IPPROTO_IPIP : IPPROTO_UDP;
-	ip->check = 0;
-	ip->saddr = entry->new_source.w[3];
-	ip->daddr = entry->new_destination.w[3];
-	ip->check = ~checksum_fold16((__u32)bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0));
+	__u32 protocol = header == sizeof(*ip) ? IPPROTO_IPIP : IPPROTO_UDP;
+	__be16 first = bpf_htons(4 << 12 | sizeof(*ip) / 4 << 8 | tos);
+	__be16 total = bpf_htons(length + header);
+	__be16 id = bpf_htons(second ? IPV4_SECOND_CHANCE : 0);
+	__be16 fragment = bpf_htons(IPV4_DONT_FRAGMENT);
+	__be16 hops = bpf_htons(PACKET_TTL << 8 | protocol);
+	__be32 source = entry->new_source.w[3], destination = entry->new_destination.w[3];
+	__u16 *words = (__u16 *)ip;
+
+	words[0] = first;
+	ip->tot_len = total;
+	ip->id = id;
+	ip->frag_off = fragment;
+	words[4] = hops;
+	ip->check = ~checksum_fold16((__u64)source + destination + first + total + id + fragment +
+				     hops);
+	ip->saddr = source;
+	ip->daddr = destination;
 }
 
 static __always_inline bool l3_v4_second_chance(sl_ctx *ctx, __u32 l3)

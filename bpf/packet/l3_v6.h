@@ -191,12 +191,6 @@ static __always_inline __u32 l3_v6_length(sl_ctx *ctx, __u32 l3)
 	return ip ? bpf_ntohs(ip->payload_len) + sizeof(*ip) : 0;
 }
 
-/* As l3_v4_outer. */
-struct l3_v6_outer {
-	struct ipv6hdr ip;
-	struct udphdr udp;
-};
-
 /* As IPV4_SECOND_CHANCE, in the flow label, which arrives as it was sent too (RFC 6437 2). Its
  * other bits tell flows apart. */
 enum { IPV6_SECOND_CHANCE = 1 };

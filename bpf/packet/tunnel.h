@@ -27,12 +27,18 @@ static __always_inline __be16 tunnel_source_port(__u32 entropy)
 	return bpf_htons(0xc000 | (entropy & 0x3fff));
 }
 
-static __always_inline void tunnel_fill_udp(struct udphdr *udp, __u32 entropy, __u32 length)
+/* Writes GUE's UDP header at @at. Return: 0, or -1. */
+static __always_inline int tunnel_store_udp(sl_ctx *ctx, __u32 at, __u32 entropy, __u32 length)
 {
+	struct udphdr *udp = ctx_header(ctx, at, sizeof(*udp));
+
+	if (!udp)
+		return -1;
 	udp->source = tunnel_source_port(entropy);
 	udp->dest = bpf_htons(SL_GUE_PORT);
 	udp->len = bpf_htons(length + sizeof(*udp));
 	udp->check = 0; /* over IPv6 too: RFC 6935; what is inside has its own */
+	return 0;
 }
 
 /* A number of the flow, the same for all of its packets. */
@@ -46,29 +52,30 @@ static __always_inline __u32 tunnel_entropy(const struct packet *p)
 static __always_inline int tunnel_store_v4(sl_ctx *ctx, const struct packet *p, __u32 at,
 					   __u32 header)
 {
-	__u32 length = l3_v4_length(ctx, p->l3);
-	struct l3_v4_outer outer = {};
+	__u32 length = l3_v4_length(ctx, p->l3), tos = l3_v4_tos(ctx, p->l3);
+	struct iphdr *ip = ctx_header(ctx, at, sizeof(*ip));
 
-	l3_v4_wrap(&outer.ip, &p->flow.entry, l3_v4_tos(ctx, p->l3), length, header,
-		   p->flags & PACKET_TUNNELLED);
-	if (header == sizeof(outer.ip))
-		return ctx_store(ctx, at, &outer.ip, sizeof(outer.ip));
-	tunnel_fill_udp(&outer.udp, tunnel_entropy(p), length);
-	return ctx_store(ctx, at, &outer, sizeof(outer));
+	if (!ip)
+		return -1;
+	l3_v4_wrap(ip, &p->flow.entry, tos, length, header, p->flags & PACKET_TUNNELLED);
+	if (header == sizeof(*ip))
+		return 0;
+	return tunnel_store_udp(ctx, at + sizeof(*ip), tunnel_entropy(p), length);
 }
 
 static __always_inline int tunnel_store_v6(sl_ctx *ctx, const struct packet *p, __u32 at,
 					   __u32 header)
 {
-	__u32 length = l3_v6_length(ctx, p->l3);
-	struct l3_v6_outer outer = {};
+	__u32 length = l3_v6_length(ctx, p->l3), tos = l3_v6_tos(ctx, p->l3);
+	struct ipv6hdr *ip = ctx_header(ctx, at, sizeof(*ip));
 
-	l3_v6_wrap(&outer.ip, &p->flow.entry, l3_v6_tos(ctx, p->l3), length, header,
-		   p->flags & PACKET_TUNNELLED, tunnel_entropy(p));
-	if (header == sizeof(outer.ip))
-		return ctx_store(ctx, at, &outer.ip, sizeof(outer.ip));
-	tunnel_fill_udp(&outer.udp, tunnel_entropy(p), length);
-	return ctx_store(ctx, at, &outer, sizeof(outer));
+	if (!ip)
+		return -1;
+	l3_v6_wrap(ip, &p->flow.entry, tos, length, header, p->flags & PACKET_TUNNELLED,
+		   tunnel_entropy(p));
+	if (header == sizeof(*ip))
+		return 0;
+	return tunnel_store_udp(ctx, at + sizeof(*ip), tunnel_entropy(p), length);
 }
 
 /*

@@ -3,15 +3,20 @@
 
 #include <linux/bpf.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 
 #include "control/base/status_macros.h"
+#include "control/base/unique_fd.h"
 #include "maps/names.h"
 #include "test/support/status_matchers.h"
 
@@ -241,6 +246,30 @@ Packet Hop(Packet packet) {
 
 void DatapathTest::SetUpTestSuite() { ASSERT_THAT(SharedNode(flow_rows_), IsOk()); }
 
+// Asked for by a socket: the namespace has no sysfs of its own.
+std::string MacOf(const std::string& device) {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request = {};
+  device.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+  EXPECT_EQ(::ioctl(socket.get(), SIOCGIFHWADDR, &request), 0) << device;
+  std::vector<std::string> bytes;
+  for (int i = 0; i < 6; ++i) {
+    bytes.push_back(
+        absl::StrFormat("%02x", static_cast<unsigned char>(request.ifr_hwaddr.sa_data[i])));
+  }
+  return absl::StrJoin(bytes, ":");
+}
+
+void SetUplink(ProgRunner& runner, const abi::uplink_key& key, std::uint32_t ifindex,
+               const std::string& mac) {
+  abi::uplink uplink = {};
+  uplink.ifindex = ifindex;
+  for (std::size_t i = 0; i < sizeof(uplink.mac); ++i) {
+    uplink.mac[i] = static_cast<__u8>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
+  }
+  ASSERT_THAT(runner.SetXdpRow(names::kUplinks, key, uplink), IsOk());
+}
+
 void DatapathTest::SetUp() {
   DeleteAll(tables().services);
   DeleteAll(tables().source_ranges);
@@ -249,6 +278,8 @@ void DatapathTest::SetUp() {
   DeleteAll(tables().fragments);
   DeleteAll(tables().drops);
   DeleteAll(tables().node_ids);
+  const std::uint32_t uplink = Ifindex("uplink");
+  SetUplink(runner(), {.device = uplink, .vlan = 0}, uplink, MacOf("uplink"));
   ZeroAll(tables().service_stats);
   ZeroAll(tables().slots);
   ZeroAll(tables().backends);

@@ -13,6 +13,7 @@
 
 #include "gtest/gtest.h"
 
+#include "maps/uplink.h"
 #include "test/support/netns.h"
 #include "test/support/packet.h"
 #include "test/support/prog_runner.h"
@@ -113,6 +114,13 @@ enum SctpChunkType : std::uint8_t {
 Packet MakePacket(const Flavor& flavor, const End& from, const End& to, const Shape& shape = {});
 // The packet after one more hop.
 Packet Hop(Packet packet);
+
+// As "02:00:00:00:00:01".
+std::string MacOf(const std::string& device);
+// To sl_xdp, frames of a device to `mac`, with the tag or without one, are the interface's. Before
+// each test those of "uplink" to its own address are its.
+void SetUplink(ProgRunner& runner, const abi::uplink_key& key, std::uint32_t ifindex,
+               const std::string& mac);
 
 class DatapathTest : public ::testing::Test {
  protected:

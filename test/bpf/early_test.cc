@@ -2,21 +2,14 @@
 // sl_xdp: what leaves the node before the kernel makes an skb of it, what is dropped there, and
 // that everything else is left as it came. Flows begin in TC and go on here, and the other way
 // round.
-#include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "control/base/unique_fd.h"
 #include "maps/names.h"
 #include "maps/uplink.h"
 #include "test/bpf/flow_case.h"
@@ -31,20 +24,6 @@ constexpr char kRouter[] = "02:00:00:00:01:01";
 constexpr char kNode2[] = "02:00:00:00:01:20";
 constexpr char kPod2[] = "02:00:00:00:02:02";
 
-// Asked for by a socket: the namespace has no sysfs of its own.
-std::string MacOf(const std::string& device) {
-  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ifreq request = {};
-  device.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
-  EXPECT_EQ(::ioctl(socket.get(), SIOCGIFHWADDR, &request), 0) << device;
-  std::vector<std::string> bytes;
-  for (int i = 0; i < 6; ++i) {
-    bytes.push_back(
-        absl::StrFormat("%02x", static_cast<unsigned char>(request.ifr_hwaddr.sa_data[i])));
-  }
-  return absl::StrJoin(bytes, ":");
-}
-
 // `packet` as a frame from a device of the node to a neighbour, one hop on.
 Packet Sent(const std::string& device, const std::string& neighbour, const Packet& packet) {
   Packet sent = Hop(packet);
@@ -55,21 +34,6 @@ Packet Sent(const std::string& device, const std::string& neighbour, const Packe
 Packet Tagged(Packet packet, std::uint16_t id) {
   packet.insert(packet.begin() + 1, Vlan{.id = id});
   return packet;
-}
-
-// Frames of the device to `mac`, with the tag or without one, are for the interface.
-void SetUplink(ProgRunner& runner, const abi::uplink_key& key, std::uint32_t ifindex,
-               const std::string& mac) {
-  abi::uplink uplink = {};
-  uplink.ifindex = ifindex;
-  for (std::size_t i = 0; i < sizeof(uplink.mac); ++i) {
-    uplink.mac[i] = static_cast<__u8>(std::stoul(mac.substr(3 * i, 2), nullptr, 16));
-  }
-  ASSERT_THAT(runner.SetXdpRow(names::kUplinks, key, uplink), IsOk());
-}
-
-void SetUplink(ProgRunner& runner, std::uint32_t device, const std::string& mac) {
-  SetUplink(runner, {.device = device, .vlan = 0}, device, mac);
 }
 
 std::vector<FlowCase> CasesOf(const std::string& kind) {
@@ -86,11 +50,6 @@ std::vector<FlowCase> CasesOf(const std::string& kind) {
 // A flow from outside to a pod of another node, established.
 class EarlyFlowTest : public FlowTest {
  protected:
-  void SetUp() override {
-    FlowTest::SetUp();
-    SetMac();
-  }
-  void SetMac() { SetUplink(runner(), Ifindex("uplink"), MacOf("uplink")); }
   ::testing::AssertionResult Goes(const Shape& shape = {}) {
     return Becomes(kXdp, ForwardPacket(shape), kSent,
                    Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend(), shape)));
@@ -176,11 +135,22 @@ TEST_P(EarlyFlowTest, AFlowIsOpenedHereAndThere) {
   }
 }
 
+// Nor does one that is in the middle of a flow leave; and what no uplink's row is of is nobody's.
+TEST_P(EarlyFlowTest, AFrameForAnotherIsNotTakenForAFlowsHereOrThere) {
+  Establish();
+  Packet flooded = ForwardPacket();
+  std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
+  EXPECT_TRUE(Untouched(kXdp, flooded));
+  EXPECT_TRUE(Untouched(kFromNet, flooded));
+  const abi::uplink_key key{.device = Ifindex("uplink"), .vlan = 0};
+  ASSERT_THAT(runner().DeleteXdpRow(names::kUplinks, key), IsOk());
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+}
+
 // A frame that the network has flooded may be somebody's behind a bridge: it leaves no trace.
 TEST_P(EarlyFlowTest, AFrameForAnotherOpensNothing) {
   Packet flooded = ForwardPacket(Syn());
   std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
-  SetMac();
   EXPECT_TRUE(Untouched(kXdp, flooded));
   EXPECT_EQ(OpeningCount(), 0u);
 }
@@ -426,8 +396,8 @@ TEST_P(EarlyVlanTest, OtherTagsAreLeft) {
   Establish();
   Packet other = ForwardPacket();
   other.insert(other.begin() + 1, Vlan{.id = kVlan, .tag_ethertype = 0x88a8});
-  for (const Packet& packet :
-       {Tagged(ForwardPacket(), 8), Tagged(Tagged(ForwardPacket(), kVlan), kVlan), other}) {
+  for (const Packet& packet : {ForwardPacket(), Tagged(ForwardPacket(), 8),
+                               Tagged(Tagged(ForwardPacket(), kVlan), kVlan), other}) {
     EXPECT_TRUE(Untouched(kTrunk, packet));
   }
 }
@@ -435,7 +405,6 @@ TEST_P(EarlyVlanTest, OtherTagsAreLeft) {
 // A tag that says a priority only.
 TEST_P(EarlyVlanTest, ATagWithoutAnIdIsNone) {
   Establish();
-  SetUplink(runner(), Ifindex("uplink"), MacOf("uplink"));
   EXPECT_TRUE(Becomes(kXdp, Tagged(ForwardPacket(), 0), kSent, Out()));
 }
 
@@ -452,10 +421,6 @@ TEST_P(EarlyRoutedTest, IsLeft) {
 
 class EarlyRefuseTest : public ServiceTest {
  protected:
-  void SetUp() override {
-    ServiceTest::SetUp();
-    SetUplink(runner(), Ifindex("uplink"), MacOf("uplink"));
-  }
   void ExpectDroppedEarly(const Packet& packet, std::uint32_t reason, std::uint32_t service_id) {
     Packet flooded = packet;
     std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
