@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<NodeDatapath>> NodeDatapath::Create(const AgentOp
                                                    [self](const abi::drop_event& event) {
                                                      self->OnDrop(event);
                                                    }));
-  ASSIGN_OR_RETURN(node->monitor_, NetworkMonitor::Create(loop));
+  ASSIGN_OR_RETURN(node->monitor_, NetworkMonitor::Create(loop, options.xdp != XdpMode::kOff));
   return node;
 }
 

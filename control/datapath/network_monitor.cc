@@ -28,9 +28,13 @@ bool IsDefaultRoute(const nlmsghdr& message) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<NetworkMonitor>> NetworkMonitor::Create(EventLoop& loop) {
+absl::StatusOr<std::unique_ptr<NetworkMonitor>> NetworkMonitor::Create(EventLoop& loop, bool xdp) {
   ASSIGN_OR_RETURN(NetlinkSocket events, OpenNetworkEvents());
-  ASSIGN_OR_RETURN(std::unique_ptr<XdpFeatures> features, XdpFeatures::Open());
+  std::unique_ptr<XdpFeatures> features;
+  if (xdp) {
+    auto opened = XdpFeatures::Open();
+    if (opened.ok()) features = *std::move(opened);
+  }
   return absl::WrapUnique(new NetworkMonitor(loop, std::move(events), std::move(features)));
 }
 
@@ -47,7 +51,8 @@ NetworkMonitor::~NetworkMonitor() {
 absl::Status NetworkMonitor::Start(std::function<void()> on_change) {
   on_change_ = std::move(on_change);
   // The groups are joined already, so that what changes during the read arrives after it.
-  ASSIGN_OR_RETURN(state_, Read());
+  ASSIGN_OR_RETURN(state_, ReadNetworkState());
+  ReadFeatures(state_.links);
   RETURN_IF_ERROR(loop_.Watch(events_.fd(), EPOLLIN, [this](std::uint32_t) { OnEvents(); }));
   if (features_ != nullptr) {
     RETURN_IF_ERROR(loop_.Watch(features_->fd(), EPOLLIN, [this](std::uint32_t) { OnFeatures(); }));
@@ -56,17 +61,22 @@ absl::Status NetworkMonitor::Start(std::function<void()> on_change) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<NetworkState> NetworkMonitor::Read() {
-  ASSIGN_OR_RETURN(NetworkState state, ReadNetworkState());
-  if (features_ != nullptr) RETURN_IF_ERROR(features_->Read(state.links));
-  return state;
+void NetworkMonitor::ReadFeatures(std::map<int, Link>& links) {
+  if (features_ == nullptr) return;
+  for (auto& [ifindex, link] : links) link.xdp_features = 0;
+  if (features_->Read(links).ok() || read_timer_ != 0) return;
+  read_timer_ = loop_.RunAfter(kRetryDelay, [this] { ReadAll(); });
 }
 
-// A driver that takes no more frames from others loses them until that is known: at once.
+// A driver that takes no more frames from others loses them until that is known: at once, and
+// without asking for all the rest, as every interface that comes or goes is told of here too.
 void NetworkMonitor::OnFeatures() {
-  features_->Drain().IgnoreError();  // all is read anew, whatever was said
-  loop_.Cancel(read_timer_);
-  ReadAll();
+  features_->Drain().IgnoreError();  // all are read anew, whatever was said
+  std::map<int, Link> links = state_.links;
+  ReadFeatures(links);
+  if (links == state_.links) return;
+  state_.links = std::move(links);
+  on_change_();
 }
 
 void NetworkMonitor::OnEvents() {
@@ -117,12 +127,13 @@ void NetworkMonitor::ScheduleRead() {
 
 void NetworkMonitor::ReadAll() {
   read_timer_ = 0;
-  absl::StatusOr<NetworkState> read = Read();
+  absl::StatusOr<NetworkState> read = ReadNetworkState();
   status_ = read.status();
   if (!read.ok()) {
     read_timer_ = loop_.RunAfter(kRetryDelay, [this] { ReadAll(); });
     return;
   }
+  ReadFeatures(read->links);
   if (*read == state_) return;
   state_ = *std::move(read);
   on_change_();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -20,20 +21,21 @@ namespace sluice {
 // removes routes silently when a link goes down or an address goes. Thread: loop only.
 class NetworkMonitor {
  public:
-  // `loop` must outlive the monitor.
-  static absl::StatusOr<std::unique_ptr<NetworkMonitor>> Create(EventLoop& loop);
+  // `loop` must outlive the monitor. `xdp`: whether Link::xdp_features is wanted.
+  static absl::StatusOr<std::unique_ptr<NetworkMonitor>> Create(EventLoop& loop, bool xdp);
   ~NetworkMonitor();
 
   // Reads everything, then calls `on_change` after each change of state(), also once before it
   // returns.
   absl::Status Start(std::function<void()> on_change);
   const NetworkState& state() const { return state_; }
-  // The last failure to read what changed, OK once it has been read since.
+  // The last failure to read what changed, OK once it has been read since. What drivers say of XDP
+  // does not count: where it cannot be read they take no frames.
   const absl::Status& status() const { return status_; }
 
  private:
   NetworkMonitor(EventLoop& loop, NetlinkSocket events, std::unique_ptr<XdpFeatures> features);
-  absl::StatusOr<NetworkState> Read();
+  void ReadFeatures(std::map<int, Link>& links);
   void OnEvents();
   void OnFeatures();
   // True when the links changed.

@@ -94,20 +94,51 @@ bool Wanted(const NodePortFlag& flag, const IpAddress& address) {
   return !restricted || InAny(flag.cidrs, address);
 }
 
+// The addresses of a family in the ranges, the node's main one first. Deprecated and temporary ones
+// (a virtual IP that is another node's tomorrow) only if there are no others.
+std::vector<LinkAddress> SnatCandidates(const std::vector<LinkAddress>& usable,
+                                        const std::vector<IpPrefix>& cidrs, abi::sl_family family,
+                                        const std::optional<IpAddress>& main) {
+  std::vector<LinkAddress> found;
+  std::set<IpAddress> seen;
+  for (const LinkAddress& held : usable) {
+    if (FamilyOf(held.address) != family || !InAny(cidrs, held.address)) continue;
+    if (seen.insert(held.address).second) found.push_back(held);
+  }
+  const auto fit = std::stable_partition(found.begin(), found.end(),
+                                         [](const LinkAddress& held) { return held.preferred; });
+  if (fit != found.begin()) found.erase(fit, found.end());
+  std::stable_partition(found.begin(), found.end(),
+                        [&](const LinkAddress& held) { return held.address == main; });
+  return found;
+}
+
 // Fills in `snat` and its problems. A range that no address is in must not leave the node without a
 // source: the family is served by its main address then.
 void FindSnat(const std::vector<LinkAddress>& usable, const std::vector<IpPrefix>& cidrs,
               NodeAddresses& result) {
-  std::size_t found[abi::SL_FAMILY_COUNT] = {};
-  std::set<IpAddress> seen;
-  for (const LinkAddress& held : usable) {
-    if (!InAny(cidrs, held.address) || !seen.insert(held.address).second) continue;
-    if (++found[FamilyOf(held.address)] > abi::SL_SNAT_ADDRESSES) {
-      result.snat_problems.push_back(absl::StrCat(
-          "--snat-addresses: ", held.address.ToString(), " is one more than the ",
-          static_cast<int>(abi::SL_SNAT_ADDRESSES), " of a family that can be used: it is not"));
-    } else {
-      result.snat.push_back(held.address);
+  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
+    const std::vector<LinkAddress> found =
+        SnatCandidates(usable, cidrs, family, result.source[family]);
+    std::size_t taken = 0;
+    for (const LinkAddress& held : found) {
+      const std::string text = held.address.ToString();
+      if (held.ifindex != found.front().ifindex) {
+        result.snat_problems.push_back(
+            absl::StrCat("--snat-addresses: ", text, " is on another interface than ",
+                         found.front().address.ToString(),
+                         ", and answers to one of them would be lost: it is "
+                         "not used; give ranges of one interface a family"));
+      } else if (++taken > abi::SL_SNAT_ADDRESSES) {
+        result.snat_problems.push_back(absl::StrCat(
+            "--snat-addresses: ", text, " is one more than the ",
+            static_cast<int>(abi::SL_SNAT_ADDRESSES), " of a family that can be used: it is not"));
+      } else {
+        result.snat.push_back(held.address);
+      }
+    }
+    if (taken == 0 && result.source[family].has_value()) {
+      result.snat.push_back(*result.source[family]);
     }
   }
   for (const IpPrefix& cidr : cidrs) {
@@ -118,11 +149,6 @@ void FindSnat(const std::vector<LinkAddress>& usable, const std::vector<IpPrefix
       result.snat_problems.push_back(
           absl::StrCat("--snat-addresses: no uplink has an address in ", cidr.ToString(),
                        ": nothing leaves with one; add the address to the node, or leave it out"));
-    }
-  }
-  for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
-    if (found[family] == 0 && result.source[family].has_value()) {
-      result.snat.push_back(*result.source[family]);
     }
   }
 }

@@ -36,7 +36,7 @@ struct NodeAddresses {
   // Source of rewritten packets by family (enum sl_family); none: no such address on an uplink.
   std::array<std::optional<IpAddress>, abi::SL_FAMILY_COUNT> source;
   // Sources that SNAT takes, of both families: those of --snat-addresses that uplinks hold, else
-  // `source`. Unique, in the kernel's order.
+  // `source`. Unique, of one interface a family; the main one first, if it is among them.
   std::vector<IpAddress> snat;
   // What of --snat-addresses is not so: a sentence each, which names it.
   std::vector<std::string> snat_problems;

@@ -21,6 +21,7 @@
 #include "control/base/status_macros.h"
 #include "control/datapath/attachment.h"
 #include "control/datapath/loader.h"
+#include "control/datapath/xdp_features.h"
 #include "maps/bpf_table.h"
 #include "maps/names.h"
 #include "maps/uplink.h"
@@ -226,25 +227,29 @@ void XdpAttacher::DetachUnwanted(const std::map<int, Link>& wanted) {
 absl::Status XdpAttacher::WriteRows(const XdpRows& rows) {
   if (rows_ == rows) return absl::OkStatus();
   rows_.reset();
+  absl::Status first;  // an interface that goes meanwhile keeps no other's rows from being right
   std::vector<abi::uplink_key> uplinks;
-  std::vector<std::uint32_t> ways;
-  const std::vector<std::uint32_t> ports(rows.ports.begin(), rows.ports.end());
-  for (const std::uint32_t device : ports) {
-    if (!Put(ports_.get(), &device, &device)) return ErrnoStatus(errno, names::kXdpPorts);
+  std::vector<std::uint32_t> ways, ports;
+  for (const std::uint32_t device : rows.ports) {
+    if (Put(ports_.get(), &device, &device)) {
+      ports.push_back(device);
+    } else {
+      first.Update(ErrnoStatus(errno, names::kXdpPorts));
+    }
   }
   for (const auto& [ifindex, way] : rows.ways) {
-    if (!Put(ways_.get(), &ifindex, &way)) return ErrnoStatus(errno, names::kXdpWays);
+    if (!Put(ways_.get(), &ifindex, &way)) first.Update(ErrnoStatus(errno, names::kXdpWays));
     ways.push_back(ifindex);
   }
   for (const auto& [key, uplink] : rows.uplinks) {
-    if (!Put(uplinks_.get(), &key, &uplink)) return ErrnoStatus(errno, names::kUplinks);
+    if (!Put(uplinks_.get(), &key, &uplink)) first.Update(ErrnoStatus(errno, names::kUplinks));
     uplinks.push_back(key);
   }
-  RETURN_IF_ERROR(Annotate(DeleteOthers(uplinks_.get(), uplinks), names::kUplinks));
-  RETURN_IF_ERROR(Annotate(DeleteOthers(ways_.get(), ways), names::kXdpWays));
-  RETURN_IF_ERROR(Annotate(DeleteOthers(ports_.get(), ports), names::kXdpPorts));
-  rows_ = rows;
-  return absl::OkStatus();
+  first.Update(Annotate(DeleteOthers(uplinks_.get(), uplinks), names::kUplinks));
+  first.Update(Annotate(DeleteOthers(ways_.get(), ways), names::kXdpWays));
+  first.Update(Annotate(DeleteOthers(ports_.get(), ports), names::kXdpPorts));
+  if (first.ok()) rows_ = rows;
+  return first;
 }
 
 std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& interfaces,
@@ -252,13 +257,20 @@ std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& int
   const std::vector<XdpPlace> places = FindXdpPlaces(interfaces, links, mode_);
   std::map<int, Link> wanted;
   for (const XdpPlace& place : places) wanted.emplace(place.device.ifindex, place.device);
+  const auto attached_now = [&] {
+    std::set<int> attached;
+    for (const auto& [ifindex, entry] : entries_) attached.insert(ifindex);
+    return attached;
+  };
+  // First, so that no frame is sent to a device that takes none without the program. Whether it
+  // could be written is seen below.
+  WriteRows(MakeXdpRows(places, attached_now(), mode_)).IgnoreError();
   DetachUnwanted(wanted);
   std::map<int, absl::Status> statuses;
   for (const auto& [ifindex, device] : wanted) {
     if (!entries_.contains(ifindex)) statuses[ifindex] = Attach(device);
   }
-  std::set<int> attached;
-  for (const auto& [ifindex, entry] : entries_) attached.insert(ifindex);
+  const std::set<int> attached = attached_now();
   const absl::Status written = WriteRows(MakeXdpRows(places, attached, mode_));
   std::map<int, XdpInterface> results;
   for (const XdpPlace& place : places) {
@@ -266,6 +278,12 @@ std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& int
     absl::Status status = statuses[place.device.ifindex];
     status.Update(written);
     if (!status.ok()) result.error = std::string(status.message());
+    if (place.vlan != 0 && TakesTagsOff(place.device.name)) {
+      result.error = absl::StrCat(place.device.name,
+                                  " takes VLAN tags off before XDP sees them: ", "`ethtool -K ",
+                                  place.device.name, " rxvlan off`, or --xdp off");
+      continue;
+    }
     if (!attached.contains(place.device.ifindex)) continue;
     result.hook = place.vlan != 0 ? absl::StrCat("xdp (by ", place.device.name, ")")
                   : generic()     ? "xdp (generic)"
@@ -285,6 +303,9 @@ void XdpAttacher::RemoveStalePins() {
 
 absl::Status DetachXdp(const std::string& folder) {
   absl::Status first;
+  // No frame is to be sent to a device that takes none without the program.
+  const auto ways = BpfMap::OpenPinned(absl::StrCat(OwnFolder(folder), "/", names::kXdpWays));
+  if (ways.ok()) DeleteOthers<std::uint32_t>(ways->fd(), {}).IgnoreError();
   for (const std::string& path : FilesIn(LinkFolder(folder))) first.Update(TakeOff(path));
   // What cannot be taken off keeps its pin: nobody could find it again.
   if (!first.ok()) return first;

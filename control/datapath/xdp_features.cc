@@ -2,8 +2,13 @@
 #include "control/datapath/xdp_features.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/ethtool.h>
 #include <linux/genetlink.h>
 #include <linux/netlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cstring>
@@ -12,6 +17,7 @@
 #include "absl/memory/memory.h"
 
 #include "control/base/status_macros.h"
+#include "control/base/unique_fd.h"
 
 namespace sluice {
 namespace {
@@ -62,6 +68,15 @@ Family ParseFamily(const nlmsghdr& message) {
 
 }  // namespace
 
+bool TakesTagsOff(const std::string& device) {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ethtool_value flags = {.cmd = ETHTOOL_GFLAGS, .data = 0};
+  ifreq request = {};
+  device.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+  request.ifr_data = reinterpret_cast<char*>(&flags);
+  return ::ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && (flags.data & ETH_FLAG_RXVLAN) != 0;
+}
+
 absl::StatusOr<std::unique_ptr<XdpFeatures>> XdpFeatures::Open() {
   ASSIGN_OR_RETURN(NetlinkSocket socket, NetlinkSocket::Open(NETLINK_GENERIC));
   ASSIGN_OR_RETURN(NetlinkSocket events, NetlinkSocket::Open(NETLINK_GENERIC));
@@ -76,13 +91,15 @@ absl::StatusOr<std::unique_ptr<XdpFeatures>> XdpFeatures::Open() {
   // Without news a device that no longer takes frames would lose them.
   if (family.id == 0 || family.group == 0) return nullptr;
   RETURN_IF_ERROR(events.Join(family.group));
-  return absl::WrapUnique(new XdpFeatures(family.id, std::move(socket), std::move(events)));
+  return absl::WrapUnique(new XdpFeatures(family.id, std::move(events)));
 }
 
 absl::Status XdpFeatures::Read(std::map<int, Link>& links) {
   Request request{};
   nlmsghdr* header = Start(request, family_, NLM_F_DUMP, kDeviceGet);
-  return socket_.Ask(*header, [&](const nlmsghdr& message) {
+  // A socket for each question: what an answer that broke off has left would be the next one's.
+  ASSIGN_OR_RETURN(NetlinkSocket socket, NetlinkSocket::Open(NETLINK_GENERIC));
+  return socket.Ask(*header, [&](const nlmsghdr& message) {
     if (message.nlmsg_type != family_) return;
     const NetlinkAttributes found = AttributesOf(message, sizeof(genlmsghdr), kDeviceFeatures);
     const auto ifindex = AttributeU32(found[kDeviceIfindex]);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,6 +23,10 @@ enum XdpFeature : std::uint64_t {
   kXdpTakesFramesInBuffers = 1 << 6,  // NETDEV_XDP_ACT_NDO_XMIT_SG: also those in several buffers
 };
 
+// Whether the device takes the tags off VLANs' frames before programs see them (rx-vlan-offload).
+// False where it cannot be asked. Cost: three system calls.
+bool TakesTagsOff(const std::string& device);
+
 // Thread: loop only.
 class XdpFeatures {
  public:
@@ -36,10 +41,9 @@ class XdpFeatures {
   absl::Status Drain();
 
  private:
-  XdpFeatures(std::uint16_t family, NetlinkSocket socket, NetlinkSocket events)
-      : family_(family), socket_(std::move(socket)), events_(std::move(events)) {}
+  XdpFeatures(std::uint16_t family, NetlinkSocket events)
+      : family_(family), events_(std::move(events)) {}
   const std::uint16_t family_;
-  NetlinkSocket socket_;
   NetlinkSocket events_;
 };
 

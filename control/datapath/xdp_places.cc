@@ -16,6 +16,11 @@ bool IsEthernetUplink(const Interface& interface) {
          interface.link.type == ARPHRD_ETHER;
 }
 
+// Its driver runs the program for its ports, in whose names the frames come: none would be known.
+bool IsBond(const Link& link, XdpMode mode) {
+  return mode != XdpMode::kGeneric && (link.kind == "bond" || link.kind == "team");
+}
+
 // What the device does with frames that come from another's driver. The stack takes all, and has
 // made one buffer of each.
 std::uint16_t WayFlags(const Link& device, XdpMode mode) {
@@ -46,13 +51,13 @@ std::vector<XdpPlace> FindXdpPlaces(const std::vector<Interface>& interfaces,
                                     const std::map<int, Link>& links, XdpMode mode) {
   std::vector<XdpPlace> places;
   for (const Interface& interface : interfaces) {
-    if (!IsEthernetUplink(interface)) continue;
+    if (!IsEthernetUplink(interface) || IsBond(interface.link, mode)) continue;
     const Link& link = interface.link;
     XdpPlace place{link, link, 0};
     const auto lower = links.find(link.lower);
     // Not of a VLAN in a VLAN, nor of one whose device is in another network namespace.
     if (mode != XdpMode::kGeneric && link.vlan != 0 && !link.peer_elsewhere &&
-        lower != links.end() && lower->second.kind != "vlan") {
+        lower != links.end() && lower->second.kind != "vlan" && !IsBond(lower->second, mode)) {
       place.device = lower->second;
       place.vlan = link.vlan;
     }

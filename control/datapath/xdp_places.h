@@ -34,8 +34,8 @@ struct XdpPlace {
   friend bool operator==(const XdpPlace&, const XdpPlace&) = default;
 };
 
-// Of the uplinks among `interfaces`, in their order; `links`: all of the node. In mode kGeneric
-// each is its own device, as the stack takes tags off before it runs programs.
+// Of the uplinks among `interfaces`, in their order, bonds left out; `links`: all of the node. In
+// mode kGeneric each is its own device, as the stack takes tags off before it runs programs.
 std::vector<XdpPlace> FindXdpPlaces(const std::vector<Interface>& interfaces,
                                     const std::map<int, Link>& links, XdpMode mode);
 

@@ -2,6 +2,10 @@
 #include "control/datapath/network_monitor.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,8 +17,10 @@
 
 #include "gmock/gmock.h"
 
+#include "control/base/unique_fd.h"
 #include "control/datapath/listeners.h"
 #include "control/datapath/node_addresses.h"
+#include "control/datapath/xdp_features.h"
 #include "test/bpf/datapath/node_fixture.h"
 
 namespace sluice::testing {
@@ -31,7 +37,7 @@ class NetworkMonitorTest : public NodeFixture {
     auto loop = EventLoop::Create();
     ASSERT_THAT(loop, IsOk());
     loop_ = *std::move(loop);
-    auto monitor = NetworkMonitor::Create(*loop_);
+    auto monitor = NetworkMonitor::Create(*loop_, /*xdp=*/true);
     ASSERT_THAT(monitor, IsOk());
     monitor_ = *std::move(monitor);
     ASSERT_THAT(monitor_->Start([this] {
@@ -177,6 +183,36 @@ TEST_F(ListenersOnTheNodeTest, FindsWhatListensAndNothingElse) {
                                    Listener{any4, 30080, IPPROTO_TCP, inode(tcp4)},
                                    Listener{IpAddress(), 30081, IPPROTO_TCP, inode(tcp6)},
                                    Listener{any4, 30082, IPPROTO_UDP, inode(udp4)})));
+}
+
+TEST_F(NetworkMonitorTest, FollowsWhatDriversSayOfXdp) {
+  ASSERT_THAT(netns_->Ip({"link add eth7 type veth peer name far7", "link set eth7 up",
+                          "link set far7 up"}),
+              IsOk());
+  const int eth7 = static_cast<int>(::if_nametoindex("eth7"));
+  ASSERT_TRUE(Await([&] { return monitor_->state().links.contains(eth7); }));
+  const auto takes = [&] {
+    return (monitor_->state().links.at(eth7).xdp_features & kXdpTakesFrames) != 0;
+  };
+  EXPECT_FALSE(takes());
+  bpf_insn pass[2] = {};
+  pass[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
+  pass[0].imm = XDP_PASS;
+  pass[1].code = BPF_JMP | BPF_EXIT;
+  const UniqueFd program(
+      bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", pass, std::size(pass), nullptr));
+  const int far7 = static_cast<int>(::if_nametoindex("far7"));
+  ASSERT_EQ(bpf_xdp_attach(far7, program.get(), XDP_FLAGS_DRV_MODE, nullptr), 0);
+  EXPECT_TRUE(Await(takes));
+  // What else is read keeps it.
+  ASSERT_THAT(netns_->Ip({"addr add 192.0.2.77/24 dev eth7"}), IsOk());
+  EXPECT_TRUE(Await([&] {
+    return std::any_of(monitor_->state().addresses.begin(), monitor_->state().addresses.end(),
+                       [&](const LinkAddress& held) { return held.ifindex == eth7; });
+  }));
+  EXPECT_TRUE(takes());
+  ASSERT_EQ(bpf_xdp_detach(far7, XDP_FLAGS_DRV_MODE, nullptr), 0);
+  EXPECT_TRUE(Await([&] { return !takes(); }));
 }
 
 }  // namespace

@@ -130,9 +130,9 @@ TEST_F(NodeAddressesTest, TemporaryAddressesAreTakenOnlyWithoutOthers) {
 TEST_F(NodeAddressesTest, SnatTakesTheMainAddressesUnlessToldOthers) {
   EXPECT_THAT(Find().snat, ElementsAre(Ip("192.0.2.1"), Ip("2001:db8::1")));
   AddressFlags flags;
-  flags.snat = ParseCidrs("192.0.2.2/32,198.51.100.0/24").value();
+  flags.snat = ParseCidrs("198.51.100.0/24").value();
   const NodeAddresses found = Find(flags);
-  EXPECT_THAT(found.snat, ElementsAre(Ip("192.0.2.2"), Ip("198.51.100.1"), Ip("2001:db8::1")));
+  EXPECT_THAT(found.snat, ElementsAre(Ip("198.51.100.1"), Ip("2001:db8::1")));
   EXPECT_EQ(found.source[abi::SL_FAMILY_V4], Ip("192.0.2.1")) << "still the main one";
   EXPECT_THAT(found.snat_problems, IsEmpty());
 }
@@ -149,6 +149,26 @@ TEST_F(NodeAddressesTest, SnatTakesNoAddressThatNoUplinkHolds) {
   Add(kPod, "198.51.100.9");
   flags.snat = ParseCidrs("198.51.100.9/32").value();
   EXPECT_EQ(Find(flags).snat, Find().snat);
+}
+
+TEST_F(NodeAddressesTest, SnatTakesTheMainAddressFirstAndThoseOfItsInterfaceAlone) {
+  Add(kEth0, "192.0.2.0");
+  AddressFlags flags;
+  flags.snat = ParseCidrs("192.0.2.0/24,198.51.100.0/24").value();
+  const NodeAddresses found = Find(flags, {Ip("192.0.2.2")});
+  EXPECT_THAT(found.snat,
+              ElementsAre(Ip("192.0.2.2"), Ip("192.0.2.1"), Ip("192.0.2.0"), Ip("2001:db8::1")));
+  EXPECT_THAT(found.snat_problems, ElementsAre(HasSubstr("198.51.100.1 is on another interface")));
+}
+
+// One that is a virtual IP, another node's tomorrow, is deprecated on purpose.
+TEST_F(NodeAddressesTest, SnatTakesAddressesThatAreNoSourcesOnlyWithoutOthers) {
+  Add(kEth0, "2001:db8::dead", true, /*preferred=*/false);
+  AddressFlags flags;
+  flags.snat = ParseCidrs("2001:db8::/64").value();
+  EXPECT_THAT(Find(flags).snat, ElementsAre(Ip("192.0.2.1"), Ip("2001:db8::1")));
+  flags.snat = ParseCidrs("2001:db8::dead/128").value();
+  EXPECT_THAT(Find(flags).snat, ElementsAre(Ip("192.0.2.1"), Ip("2001:db8::dead")));
 }
 
 TEST_F(NodeAddressesTest, SnatSaysWhichAddressesAreTooMany) {

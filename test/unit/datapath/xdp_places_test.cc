@@ -63,6 +63,17 @@ TEST(FindXdpPlacesTest, AVlanIsSeenByItsDevice) {
   EXPECT_THAT(Places({Uplink(vlan)}, {eth0, vlan}), ElementsAre(XdpPlace{vlan, eth0, 5}));
 }
 
+// Its frames come in the names of its ports.
+TEST(FindXdpPlacesTest, ABondAndItsVlansHaveNoPlaceByTheDriver) {
+  Link bond = Device(3, "bond0");
+  bond.kind = "bond";
+  const Link vlan = Vlan(4, "bond0.5", 3, 5);
+  EXPECT_THAT(Places({Uplink(bond)}, {bond}), IsEmpty());
+  EXPECT_THAT(Places({Uplink(vlan)}, {bond, vlan}), ElementsAre(XdpPlace{vlan, vlan, 0}));
+  EXPECT_THAT(Places({Uplink(bond)}, {bond}, XdpMode::kGeneric),
+              ElementsAre(XdpPlace{bond, bond, 0}));
+}
+
 TEST(FindXdpPlacesTest, AVlanWhoseDeviceIsNotToBeHadIsItsOwn) {
   const Link eth0 = Device(3, "eth0");
   const Link vlan = Vlan(4, "eth0.5", 3, 5);
