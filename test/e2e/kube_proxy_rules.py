@@ -6,10 +6,13 @@
   kube_proxy_rules.py nftables 4   for nft -f -
   kube_proxy_rules.py ipvs 4       for iptables-restore: the part of ipvs mode that iptables has
 
+change_text() of the first two, for who imports this: what it writes when endpoints have changed.
+
 Standard input: one JSON object {podCidr, serviceCidr, nodeAddress, services: [{name, protocol, ip,
 port, nodePort, balancerIP, sourceRanges, endpoints: [[address, port, isLocal]...]}]}; nodePort,
 balancerIP and sourceRanges may be missing. A service with a balancerIP has the external traffic
-policy Local. Chain names are made from the same hashes as kube-proxy's.
+policy Local. Chain names are made from the same hashes as kube-proxy's. Left out is what a kernel
+without nfacct does without too: two rules that count for a metric.
 """
 
 import base64
@@ -22,6 +25,10 @@ def hashed(text, length):
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:length]
 
 
+# kube-proxy's largeClusterEndpointsThreshold: with more, rules of endpoints have no comments.
+LARGE = 1000
+
+
 def bracketed(address):
     return f"[{address}]" if ":" in address else address
 
@@ -29,19 +36,28 @@ def bracketed(address):
 class Iptables:
     """The two tables of iptables mode, and the canary in mangle."""
 
+    # Written anew with every change; of all others, only those of the services that changed.
+    SHARED = ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL")
+
     def __init__(self, cluster, six):
         self.cluster = cluster
         self.six = six
-        self.chains = {"nat": [], "filter": [], "mangle": ["KUBE-PROXY-CANARY"]}
+        # Chains in their order.
+        self.chains = {"nat": {}, "filter": {}, "mangle": {"KUBE-PROXY-CANARY": None}}
         self.rules = {"nat": [], "filter": [], "mangle": []}
+        self.large = sum(len(one["endpoints"]) for one in cluster["services"]) > LARGE
+        self.shared_only = False
 
     def chain(self, table, name):
-        if name not in self.chains[table]:
-            self.chains[table].append(name)
+        self.chains[table].setdefault(name)
         return name
 
     def add(self, table, chain, rule):
-        self.rules[table].append(f"-A {self.chain(table, chain)} {rule}")
+        if not self.shared_only or chain in self.SHARED:
+            self.rules[table].append(f"-A {self.chain(table, chain)} {rule}")
+
+    def endpoint_comment(self, text):
+        return "" if self.large else f"-m comment --comment {text} "
 
     def jump(self, table, chain, target, comment, new=False):
         state = "-m conntrack --ctstate NEW " if new else ""
@@ -128,7 +144,8 @@ class Iptables:
 
     def endpoints(self, one, chain, endpoints):
         name, protocol = one["name"], one["protocol"]
-        self.chain("nat", chain)
+        if not self.shared_only:
+            self.chain("nat", chain)
         for number, (address, port, _) in enumerate(endpoints):
             end = f"{bracketed(address)}:{port}"
             target = "KUBE-SEP-" + hashed(name + protocol + end, 16)
@@ -136,26 +153,46 @@ class Iptables:
             choice = f"-m statistic --mode random --probability {1 / left:.10f} "
             if left == 1:
                 choice = ""
-            self.add("nat", chain, f'-m comment --comment "{name} -> {end}" {choice}-j {target}')
-            if f"-A {target}" in " ".join(self.rules["nat"]):
+            comment = self.endpoint_comment(f'"{name} -> {end}"')
+            self.add("nat", chain, f"{comment}{choice}-j {target}")
+            if target in self.chains["nat"]:
                 continue
-            self.add("nat", target, f"-m comment --comment {name} -s {address} -j KUBE-MARK-MASQ")
-            self.add("nat", target, f"-m comment --comment {name} -m {protocol} -p {protocol} "
+            comment = self.endpoint_comment(name)
+            self.add("nat", target, f"{comment}-s {address} -j KUBE-MARK-MASQ")
+            self.add("nat", target, f"{comment}-m {protocol} -p {protocol} "
                      f"-j DNAT --to-destination {end}")
 
-    def text(self):
-        self.fixed()
+    def services(self, changed=None):
         for one in self.cluster["services"]:
+            self.shared_only = changed is not None and one["name"] not in changed
             self.service(one)
+        self.shared_only = False
         self.add("nat", "KUBE-SERVICES", '-m comment --comment "kubernetes service nodeports; '
                  'NOTE: this must be the last rule in this chain" -m addrtype --dst-type LOCAL '
                  "-j KUBE-NODEPORTS")
+
+    def text(self):
+        self.fixed()
+        self.services()
         self.jumps()
+        return self.restore_input()
+
+    def change_text(self, changed):
+        """What is written when the services of these names have got the endpoints they have now.
+        Chains of endpoints that are gone stay, as they do for an hour in large clusters."""
+        self.chains["mangle"].clear()
+        self.fixed()
+        for chain in ("KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS",
+                      "KUBE-PROXY-FIREWALL"):
+            self.chain("filter", chain)
+        self.services(changed)
         return self.restore_input()
 
     def restore_input(self):
         lines = []
         for table, chains in self.chains.items():
+            if not chains:
+                continue
             lines += [f"*{table}", *(f":{chain} - [0:0]" for chain in chains), *self.rules[table],
                       "COMMIT"]
         return "\n".join(lines) + "\n"
@@ -203,6 +240,8 @@ class Nftables:
         self.add("set", f'cluster-ips {{ type {self.address} ; comment "Active ClusterIPs" ; }}')
         self.add("set", f"nodeport-ips {{ type {self.address} ; "
                  'comment "IPs that accept NodePort traffic" ; }')
+        self.add("set", f"hairpin-connections {{ type {self.address} . {self.address} . inet_proto "
+                 '. inet_service ; comment "service hairpin connections" ; }')
         for name in ("firewall-ips", "no-endpoint-services", "service-ips"):
             self.add("map", f"{name} {{ {lookup} ; }}")
         for name in ("no-endpoint-nodeports", "service-nodeports"):
@@ -217,7 +256,7 @@ class Nftables:
                 ("nat-postrouting", "nat", "postrouting", 100),
                 ("nat-prerouting", "nat", "prerouting", -100)):
             self.add("chain", f"{name} {{ type {kind} hook {hook} priority {priority} ; }}")
-        for name in ("cluster-ips-check", "firewall-check", "mark-for-masquerade", "masquerading",
+        for name in ("cluster-ips-check", "firewall-check", "masquerading",
                      "nodeport-endpoints-check", "reject-chain", "services",
                      "service-endpoints-check"):
             self.add("chain", name)
@@ -239,16 +278,19 @@ class Nftables:
                 ("filter-output-pre-dnat", "ct state new jump firewall-check"),
                 ("filter-output", "ct state new jump cluster-ips-check"),
                 ("firewall-check", f"{ip} daddr . meta l4proto . th dport vmap @firewall-ips"),
-                ("mark-for-masquerade", "mark set mark or 0x4000"),
-                ("masquerading", "mark and 0x4000 == 0 return"),
-                ("masquerading", "mark set mark xor 0x4000"),
-                ("masquerading", "masquerade fully-random"),
+                ("masquerading", "mark and 0x4000 != 0 mark set mark xor 0x4000 "
+                 "masquerade fully-random"),
+                ("masquerading", f"ct status dnat {ip} saddr . {ip} daddr . meta l4proto . "
+                 "th dport @hairpin-connections masquerade fully-random"),
                 ("nat-output", "jump services"),
                 ("nat-postrouting", "jump masquerading"),
                 ("nat-prerouting", "jump services"),
                 ("nodeport-endpoints-check", f"{ip} daddr @nodeport-ips meta l4proto . th dport "
                  "vmap @no-endpoint-nodeports"),
                 ("reject-chain", "reject"),
+                ("services", f"{ip} daddr @cluster-ips {ip} saddr != {self.cluster['podCidr']} "
+                 "mark set mark or 0x4000 "
+                 'comment "masquerade clusterIP traffic from outside cluster"'),
                 ("services", f"{ip} daddr . meta l4proto . th dport vmap @service-ips"),
                 ("services", f"{ip} daddr @nodeport-ips meta l4proto . th dport "
                  "vmap @service-nodeports"),
@@ -259,40 +301,63 @@ class Nftables:
 
     def service(self, one):
         name, protocol, port = one["name"], one["protocol"], one["port"]
-        path = f"{name.replace(':', '/' + protocol + '/')}"
+        path = self.path(one)
         self.add("element", f"cluster-ips {{ {one['ip']} }}")
         if not one["endpoints"]:
             self.add("element", f"no-endpoint-services {{ {one['ip']} . {protocol} . {port} "
                      f'comment "{name}" : goto reject-chain }}')
             return
-        chain = f"service-{hashed(path, 8)}-{path}"
-        targets = []
-        for address, end_port, _ in one["endpoints"]:
-            end = f"{path}__{address.replace(':', '.')}/{end_port}"
-            target = f"endpoint-{hashed(end, 8)}-{end}"
-            targets.append(target)
-            self.add("chain", target)
-            self.add("rule", f"{target} {self.family} saddr {address} jump mark-for-masquerade")
-            self.add("rule", f"{target} meta l4proto {protocol} dnat to "
-                     f"{bracketed(address)}:{end_port}")
+        chain = self.service_chain(one)
         self.add("chain", chain)
-        self.add("rule", f"{chain} {self.family} daddr {one['ip']} {self.family} saddr != "
-                 f"{self.cluster['podCidr']} jump mark-for-masquerade")
-        choice = " , ".join(f"{number} : goto {target}" for number, target in enumerate(targets))
-        self.add("rule", f"{chain} numgen random mod {len(targets)} vmap {{ {choice} }}")
+        self.endpoints(one, chain)
         self.add("element", f"service-ips {{ {one['ip']} . {protocol} . {port} : goto {chain} }}")
         if "nodePort" in one:
             external = f"external-{hashed(path, 8)}-{path}"
             self.add("chain", external)
-            self.add("rule", f"{external} jump mark-for-masquerade")
+            self.add("rule", f"{external} mark set mark or 0x4000")
             self.add("rule", f"{external} goto {chain}")
             self.add("element", f"service-nodeports {{ {protocol} . {one['nodePort']} : "
                      f"goto {external} }}")
+
+    @staticmethod
+    def path(one):
+        return one["name"].replace(":", f"/{one['protocol']}/")
+
+    def service_chain(self, one):
+        path = self.path(one)
+        return f"service-{hashed(path, 8)}-{path}"
+
+    def hairpins(self, one):
+        return [f"{address} . {address} . {one['protocol']} . {port}"
+                for address, port, local in one["endpoints"] if local]
+
+    def endpoints(self, one, chain):
+        ends = [f"{number} : {address} . {port}"
+                for number, (address, port, _) in enumerate(one["endpoints"])]
+        self.add("rule", f"{chain} meta l4proto {one['protocol']} dnat {self.family} addr . port "
+                 f"to numgen random mod {len(ends)} map {{ {' , '.join(ends)} }}")
+        for key in self.hairpins(one):
+            self.add("element", f"hairpin-connections {{ {key} }}")
 
     def text(self):
         self.fixed()
         for one in self.cluster["services"]:
             self.service(one)
+        return "\n".join(self.lines) + "\n"
+
+    def change_text(self, changed, before):
+        """What is written when the services of these names have got the endpoints they have now.
+        before: the cluster as it was."""
+        old = {one["name"]: one for one in before["services"] if one["name"] in changed}
+        for one in self.cluster["services"]:
+            if one["name"] not in changed:
+                continue
+            chain = self.service_chain(one)
+            self.lines.append(f"flush chain {self.family} kube-proxy {chain}")
+            self.endpoints(one, chain)
+            for key in set(self.hairpins(old[one["name"]])) - set(self.hairpins(one)):
+                self.lines.append(f"delete element {self.family} kube-proxy hairpin-connections "
+                                  f"{{ {key} }}")
         return "\n".join(self.lines) + "\n"
 
 
@@ -303,4 +368,5 @@ def main():
     print(modes[sys.argv[1]](json.load(sys.stdin), sys.argv[2] == "6").text(), end="")
 
 
-main()
+if __name__ == "__main__":
+    main()
