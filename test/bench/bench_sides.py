@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sides that run.sh compares: a cluster each (contender.sh), all standing at the same time, and
+what does the services in it. None is ever on a node with another."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+
+import bench_objects
+import kube_proxy_rules
+
+CLIENT_PORTS = {True: [10000, 29999], False: [30000, 49999]}  # in the agent's cgroup, or not
+
+
+class Failure(Exception):
+    """What the run ends with."""
+
+
+def command(arguments, text=None):
+    """Runs it to its end; what it printed."""
+    done = subprocess.run(arguments, input=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(arguments[:6])}: {done.stderr.strip()[-400:]}")
+    return done.stdout
+
+
+def kernel_memory_kb():
+    """What the kernel holds outside the page cache: where rules and their chains are."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        sizes = dict(re.findall(r"(\w+): +(\d+)", file.read()))
+    return sum(int(sizes[name]) for name in ("SUnreclaim", "VmallocUsed", "Percpu"))
+
+
+class Side:
+    """A cluster without anything for its services: straight to the backend, the floor of all."""
+
+    name = "straight"
+    ways = ("straight",)
+
+    def __init__(self, bench, folder):
+        self.bench = bench
+        self.manifests = os.path.join(folder, self.name)
+        self.process = None
+        self.facts = {}
+        self.objects = None
+        self.loaded = {}  # what load() found out
+
+    def flags(self):
+        return []
+
+    def start(self, objects):
+        """The cluster stands when this returns, and does its services."""
+        self.objects = objects
+        log = open(self.manifests + ".log", "w", encoding="utf-8")
+        with log:
+            self.process = subprocess.Popen(
+                [os.path.join(HERE, "contender.sh"), self.bench, *self.flags()],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            with open(self.manifests + ".log", encoding="utf-8") as file:
+                raise Failure(f"the cluster of {self.name}: {file.read()[-800:]}")
+        self.facts = json.loads(line)
+        self.load()
+
+    def load(self):
+        pass
+
+    def stop(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+            self.process = None
+
+    def netns(self, role):
+        return f"/run/netns/{self.facts['cluster']}-{role}"
+
+    def on(self, role, *arguments, text=None):
+        return command(["nsenter", f"--net={self.netns(role)}", "--", *arguments], text)
+
+    def way(self, way, client, service=True):
+        """Where a client asks, in sluice_connection_bench's words."""
+        inside = way == "connect"
+        at = self.objects
+        straight = self.name == "straight"
+        target = {"name": way, "netns": self.netns(client), "tcpPort": bench_objects.PORT,
+                  "udpPort": bench_objects.PORT, "clientPorts": CLIENT_PORTS[inside]}
+        if straight or not service:
+            target["address"] = at.pod_address(at.web_pod, 0)
+        elif client == "client":
+            target.update(address=at.node_address, tcpPort=bench_objects.NODE_PORT,
+                          udpPort=bench_objects.NODE_PORT)
+        else:
+            target["address"] = at.web_address
+        if inside:
+            target["cgroup"] = self.facts["cgroup"]
+        return target
+
+    def prepare(self, names):
+        """What is written when these have changed; the objects are as they shall be."""
+        del names
+
+    def write(self, prepared):
+        """Puts that in force, or on its way. Returns when there is nothing more to do here."""
+
+    def memory(self):
+        """{residentKb: of processes, kernelKb: of rules or maps}"""
+        return {}
+
+
+class Sluice(Side):
+    """Agents that follow a folder of manifests."""
+
+    name = "sluice"
+    ways = ("connect", "packet")
+
+    def flags(self):
+        return [self.manifests]
+
+    def start(self, objects):
+        objects.write(self.manifests)
+        super().start(objects)
+
+    def load(self):
+        self.loaded = {"startMs": self.facts["startMs"]}
+
+    def prepare(self, names):
+        return [(name, self.objects.endpoint_slice(name)) for name in names]
+
+    def write(self, prepared):
+        for name, value in prepared:
+            bench_objects.write_whole(self.manifests, f"{name}.json", value)
+
+    def maps(self):
+        # Those of both agents may be loaded; pinned in this folder are those of node-a.
+        folder = os.path.join(self.facts["bpffs"], "v1")
+        shown = []
+        for name in sorted(os.listdir(folder)):
+            try:
+                shown.append(json.loads(command(["bpftool", "-j", "map", "show", "pinned",
+                                                 os.path.join(folder, name)])))
+            except Failure:
+                continue  # a link or a program
+        return shown
+
+    def memory(self):
+        with open(f"/proc/{self.facts['agent']}/status", encoding="ascii") as file:
+            status = dict(re.findall(r"(\w+):\s+(\d+) kB", file.read()))
+        return {"residentKb": int(status["VmRSS"]), "anonymousKb": int(status["RssAnon"]),
+                "kernelKb": sum(int(one["bytes_memlock"]) for one in self.maps()) // 1024}
+
+
+class SluiceXdp(Sluice):
+    """The same with the program in the driver."""
+
+    name = "sluice-xdp"
+    ways = ("xdp",)
+
+    def flags(self):
+        return [self.manifests, "--xdp", "native"]
+
+
+class Peer(Side):
+    """kube-proxy's rules, put in by the programs that kube-proxy runs."""
+
+    def program(self):
+        raise NotImplementedError
+
+    def rules(self, node):
+        raise NotImplementedError
+
+    def change_rules(self, names, before):
+        raise NotImplementedError
+
+    def load(self):
+        for node in ("node-a", "node-b"):
+            text = self.rules(node)
+            memory, begin = kernel_memory_kb(), time.monotonic()
+            self.on(node, *self.program(), text=text)
+            if node == "node-a":
+                self.loaded = {"startMs": (time.monotonic() - begin) * 1000,
+                               "kernelKb": kernel_memory_kb() - memory}
+        self.before = self.objects.rules_input("node-a")
+
+    def prepare(self, names):
+        text = self.change_rules(self.objects.rule_names(names), self.before)
+        self.before = self.objects.rules_input("node-a")
+        return text
+
+    def write(self, prepared):
+        # On node-a alone: no client of a service is behind the other.
+        self.on("node-a", *self.program(), text=prepared)
+
+    def memory(self):
+        return {"kernelKb": self.loaded["kernelKb"]}
+
+
+class Iptables(Peer):
+    name = "iptables"
+    ways = ("iptables",)
+    variant = "legacy"  # or nft
+
+    def program(self):
+        six = "6" if self.objects.family == 6 else ""
+        return [f"ip{six}tables-{self.variant}-restore", "-w", "5", "--noflush", "--counters"]
+
+    def rules(self, node):
+        cluster = self.objects.rules_input(node)
+        return kube_proxy_rules.Iptables(cluster, self.objects.family == 6).text()
+
+    def change_rules(self, names, before):
+        cluster = self.objects.rules_input("node-a")
+        return kube_proxy_rules.Iptables(cluster, self.objects.family == 6).change_text(names)
+
+
+class Nftables(Peer):
+    name = "nftables"
+    ways = ("nftables",)
+
+    def program(self):
+        return ["nft", "-f", "-"]
+
+    def rules(self, node):
+        cluster = self.objects.rules_input(node)
+        return kube_proxy_rules.Nftables(cluster, self.objects.family == 6).text()
+
+    def change_rules(self, names, before):
+        cluster = self.objects.rules_input("node-a")
+        rules = kube_proxy_rules.Nftables(cluster, self.objects.family == 6)
+        return rules.change_text(names, before)
+
+
+SIDES = (Side, Sluice, SluiceXdp, Iptables, Nftables)
