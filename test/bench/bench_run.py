@@ -100,6 +100,7 @@ class Run:
             if prepared is None:
                 continue
             plan = {"way": side.way(side.ways[-1], "a1"), "until": LETTERS[pod]}
+            plan["way"]["clientPorts"] = side.fresh_ports()
             with subprocess.Popen([self.bench, "follow"], stdin=subprocess.PIPE, text=True,
                                   stdout=subprocess.PIPE) as follow:
                 try:
@@ -110,11 +111,12 @@ class Run:
                     begin = time.monotonic_ns()
                     side.write(prepared)
                     written = time.monotonic_ns()
-                    followed = int(follow.stdout.readline())
+                    followed = json.loads(follow.stdout.readline())
                 finally:
                     follow.kill()  # if it has not ended
             self.write("change", side=side.name, writeMs=(written - begin) / 1e6,
-                       followMs=(followed - begin) / 1e6)
+                       followMs=(followed["at"] - begin) / 1e6)
+            side.took_ports(followed["ports"])
 
     def measure_changes(self):
         self.say(f"{self.services} services: {self.args.changes} changes, one at a time")
@@ -178,7 +180,7 @@ class Run:
             for program, (spent, runs) in program_times().items():
                 spent -= before.get(program, (0, 0))[0]
                 runs -= before.get(program, (0, 0))[1]
-                if runs >= 500:
+                if runs >= 100:
                     self.write("program", traffic=traffic, path=path, program=program,
                                ns=spent / runs, runs=runs)
 

@@ -8,8 +8,9 @@
 //
 // A plan is one JSON object. For ask: {traffic, rounds, milliseconds, ways: [way...]}; it prints a
 // JSON line for each way and round. For follow: {way, until}; it prints "following" and, when the
-// backend of that letter answers, the monotonic clock in ns. A way: {name, netns, cgroup, address,
-// tcpPort, udpPort, clientPorts: [least, most]}; cgroup may be missing: that of this process.
+// backend of that letter answers, {at: monotonic clock in ns, ports: how many it took}. A way:
+// {name, netns, cgroup, address, tcpPort, udpPort, clientPorts: [least, most]}; cgroup may be
+// missing: that of this process.
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -131,9 +132,9 @@ int Follow(const json& plan) {
   const Way way = WayOf(plan.at("way"), OwnCgroup());
   way.place.Enter();
   std::cout << "following" << std::endl;
-  AskUntil(way.target, plan.at("until").get<std::string>().at(0));
+  const int ports = AskUntil(way.target, plan.at("until").get<std::string>().at(0));
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  std::cout << std::chrono::nanoseconds(now).count() << std::endl;
+  std::cout << json{{"at", std::chrono::nanoseconds(now).count()}, {"ports", ports}} << std::endl;
   return 0;
 }
 

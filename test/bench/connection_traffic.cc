@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,11 @@ constexpr int kIpLocalPortRange = 51;  // linux/in.h, Linux 6.3
 constexpr std::chrono::milliseconds kLimit{5000};
 // When one is asked who it is, another question is better than to wait.
 constexpr std::chrono::milliseconds kImpatience{5};
+// Between two of those questions, at first and later: each takes a port that is not to be had
+// again.
+constexpr std::chrono::microseconds kPauseAtFirst{100};
+constexpr std::chrono::microseconds kPauseLater{2000};
+constexpr std::chrono::milliseconds kAtFirst{200};
 
 struct Address {
   sockaddr_storage storage{};
@@ -239,15 +245,27 @@ Slice Ask(const Target& target, Traffic traffic, std::chrono::milliseconds time)
   return slice;
 }
 
-void AskUntil(const Target& target, char letter) {
-  while (true) {
-    const UniqueFd socket = Connect(target, SOCK_DGRAM);
+int AskUntil(const Target& target, char letter) {
+  const Clock::time_point begin = Clock::now();
+  const int ports = target.most_client_port - target.least_client_port + 1;
+  for (int asked = 0; asked < ports; ++asked) {
+    Target with_port = target;
+    with_port.least_client_port = static_cast<std::uint16_t>(target.least_client_port + asked);
+    with_port.most_client_port = with_port.least_client_port;
+    const UniqueFd socket = Connect(with_port, SOCK_DGRAM);
     GiveUpAfter(socket.get(), kImpatience);
     char byte = static_cast<char>(Traffic::kWho);
     // Whom it was for may be gone just then.
-    if (::send(socket.get(), &byte, 1, 0) != 1) continue;
-    if (::recv(socket.get(), &byte, 1, 0) == 1 && byte == letter) return;
+    if (::send(socket.get(), &byte, 1, 0) == 1 && ::recv(socket.get(), &byte, 1, 0) == 1 &&
+        byte == letter) {
+      return asked + 1;
+    }
+    const auto pause = Clock::now() - begin < kAtFirst ? kPauseAtFirst : kPauseLater;
+    const timespec time{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(pause).count()};
+    ::ppoll(nullptr, 0, &time, nullptr);
   }
+  errno = ETIMEDOUT;
+  Fail("no other backend answers");
 }
 
 }  // namespace sluice::bench

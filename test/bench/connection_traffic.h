@@ -61,7 +61,8 @@ int Serve(char letter, std::uint16_t port);
 // Asks for that long.
 Slice Ask(const Target& target, Traffic traffic, std::chrono::milliseconds time);
 
-// Asks who answers, over UDP and each time from another socket, until that is `letter`.
-void AskUntil(const Target& target, char letter);
+// Asks who answers, over UDP, until that is `letter`. Each time from the next of the client's
+// ports: what keeps track of flows would go on with an old one. Returns how many of them it took.
+int AskUntil(const Target& target, char letter);
 
 }  // namespace sluice::bench

@@ -46,6 +46,10 @@ pass_frames_of_xdp() {
 }
 
 cluster_open
+# Of these, each way has some for itself (bench_sides.py).
+for client in a1 client; do
+  cluster_in "$client" sysctl -qw net.ipv4.ip_local_port_range='1024 65535'
+done
 backend a2 a 1
 backend b1 b 2
 started=0
