@@ -122,6 +122,13 @@ def busy_cell(results):
     return cell
 
 
+def kernel_cell(kept):
+    if "kernelKb" not in kept:
+        return ""
+    # Of rules: by how much what the kernel holds has grown, and so with others' comings and goings.
+    return f"{kept['kernelKb'] / 1024:.1f} MiB" if kept["kernelKb"] >= 1024 else "under 1 MiB"
+
+
 def control_table(results):
     rows = []
     loads = {(line["services"], line["side"]): line for line in results.of("load")}
@@ -140,7 +147,7 @@ def control_table(results):
         rows.append([f"{services:,}", title(side), f"{start:,.0f} ms",
                      f"{spread(changes, 1)} ms" if changes else "",
                      "" if resident is None else f"{resident:.0f} MiB",
-                     f"{kept['kernelKb'] / 1024:.1f} MiB" if "kernelKb" in kept else ""])
+                     kernel_cell(kept)])
     return table(["Services", "side", "from nothing to all in force", "one change, to traffic",
                   "process", "rules or maps, in the kernel"], rows)
 
@@ -221,6 +228,8 @@ def lines_plot(series):
     """series: name -> [(x, middle, low, high)...]: gnuplot's commands for one diagram."""
     blocks, plots = [], []
     for number, (name, points) in enumerate(series.items()):
+        # Beside each other, not on top.
+        points = [(x * 1.03 ** number, *values) for x, *values in points]
         rows = "\n".join(" ".join(f"{value:.6g}" for value in point) for point in points)
         blocks.append(f"$data{number} << END\n{rows}\nEND\n")
         plots.append(f"$data{number} using 1:2:3:4 with yerrorlines lw 2 pt 7 ps 0.6 "

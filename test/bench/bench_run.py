@@ -44,6 +44,8 @@ class Run:
         self.results = open(os.path.join(args.folder, "results.jsonl"), "a", encoding="utf-8")
         self.sides = []
         self.services = 0
+        self.measured = set()  # ways, of this number of Services
+        self.foreign = set()
         self.begin = time.monotonic()
 
     def say(self, text):
@@ -56,6 +58,8 @@ class Run:
 
     def start(self, services):
         self.services = services
+        self.measured = set()
+        self.foreign = {one["id"] for one in programs()}  # of a sluice that this machine has
         for kind in SIDES:
             if kind.name not in self.args.sides:
                 continue
@@ -87,6 +91,7 @@ class Run:
         ways = self.ways(traffic, path)
         self.say(f"{self.services} services: {traffic}, {path}, {len(ways)} ways, "
                  f"{self.args.rounds} rounds")
+        self.measured |= {way["name"] for way in ways}
         for line in self.ask(traffic, ways, self.args.rounds, self.args.milliseconds):
             self.write("traffic", traffic=traffic, path=path, **line)
 
@@ -171,13 +176,13 @@ class Run:
                     if fits(way, traffic, path)]
             if not ways or traffic not in self.args.traffic:
                 continue
-            before = program_times()
+            before = program_times(self.foreign)
             command(["sysctl", "-qw", "kernel.bpf_stats_enabled=1"])
             try:
                 self.ask(traffic, ways, 5, 100)
             finally:
                 command(["sysctl", "-qw", "kernel.bpf_stats_enabled=0"])
-            for program, (spent, runs) in program_times().items():
+            for program, (spent, runs) in program_times(self.foreign).items():
                 spent -= before.get(program, (0, 0))[0]
                 runs -= before.get(program, (0, 0))[1]
                 if runs >= 100:
@@ -207,6 +212,8 @@ class Run:
                 for traffic in self.args.traffic:
                     self.measure_traffic(traffic, path)
                 self.measure_programs(path)
+            for side in self.sides:
+                side.check(self.measured & set(side.ways))
             self.measure_changes()
             if services >= 1000:
                 self.measure_churn()
@@ -215,12 +222,18 @@ class Run:
         self.measure_agent()
 
 
-def program_times():
+def programs():
+    """All of sluice on this machine, as bpftool has them."""
+    return [one for one in json.loads(command(["bpftool", "-j", "prog", "show"]))
+            if one.get("name", "").startswith("sl_")]
+
+
+def program_times(foreign):
     """Of sluice's programs, on all nodes together: name -> nanoseconds, runs."""
     times = collections.Counter()
     runs = collections.Counter()
-    for one in json.loads(command(["bpftool", "-j", "prog", "show"])):
-        if one.get("name", "").startswith("sl_"):
+    for one in programs():
+        if one["id"] not in foreign:
             times[one["name"]] += one.get("run_time_ns", 0)
             runs[one["name"]] += one.get("run_cnt", 0)
     return {name: (times[name], runs[name]) for name in times}
@@ -252,8 +265,9 @@ def main():
     parser.add_argument("--iptables", choices=("legacy", "nft"), default="legacy")
     run = Run(parser.parse_args())
     bench_sides.Iptables.variant = run.args.iptables
-    # As Ctrl-C: what stands is taken down.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # What stands is taken down. (So it is when this is killed: contender.sh sees its input end.)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.makedirs(os.path.join(run.args.folder, "work"), exist_ok=True)
     try:
         for services in run.args.services:

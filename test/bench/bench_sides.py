@@ -125,6 +125,19 @@ class Side:
         """{residentKb: of processes, kernelKb: of rules or maps}"""
         return {}
 
+    def tracked(self):
+        """Flows that netfilter's connection tracking knows on node-a."""
+        try:
+            return int(self.on("node-a", "sysctl", "-n", "net.netfilter.nf_conntrack_count"))
+        except Failure:
+            return 0  # a kernel without
+
+    def check(self, ways):
+        """Ends the run unless the traffic went the ways that it should have gone."""
+        del ways
+        if self.tracked() > 0:
+            raise Failure(f"{self.name}: connections are tracked where no rules are")
+
 
 class Sluice(Side):
     """Agents that follow a folder of manifests."""
@@ -148,6 +161,22 @@ class Sluice(Side):
     def write(self, prepared):
         for name, value in prepared:
             bench_objects.write_whole(self.manifests, f"{name}.json", value)
+
+    def control(self, *arguments):
+        program = os.path.join(os.path.dirname(self.bench), "..", "..", "cmd", "sluicectl",
+                               "sluicectl")
+        state = os.path.join(self.facts["folder"], "state-node-a")
+        return json.loads(self.on("node-a", program, "--state-dir", state, "-o", "json",
+                                  *arguments))
+
+    def check(self, ways):
+        super().check(ways)
+        services = self.control("service", "show", "bench/web")
+        opened = sum(one["stats"]["opened"] for one in services)
+        sockets = sum(one.get("sockets", {}).get("established", 0) for one in services)
+        packets = opened - sockets
+        if {"packet", "xdp"} & ways and packets <= 0 or "connect" in ways and sockets == 0:
+            raise Failure(f"{self.name}: {packets} connections by packet, {sockets} at connect()")
 
     def maps(self):
         # Those of both agents may be loaded; pinned in this folder are those of node-a.
@@ -176,6 +205,12 @@ class SluiceXdp(Sluice):
 
     def flags(self):
         return [self.manifests, "--xdp", "native"]
+
+    def check(self, ways):
+        super().check(ways)
+        counters = self.on("node-a", "ethtool", "-S", "eth0")
+        if "xdp" in ways and not re.search(r"_xdp_tx: [1-9]", counters):
+            raise Failure(f"{self.name}: nothing left by XDP")
 
 
 class Peer(Side):
@@ -214,6 +249,10 @@ class Peer(Side):
 
     def memory(self):
         return {"kernelKb": self.kernel_kb}
+
+    def check(self, ways):
+        if ways and self.tracked() == 0:
+            raise Failure(f"{self.name}: nothing went through its rules")
 
 
 class Iptables(Peer):

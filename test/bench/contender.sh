@@ -62,7 +62,7 @@ if [[ -n $manifests ]]; then
 else
   straight_through_node_a
 fi
-printf '{"cluster": "%s", "cgroup": "%s", "bpffs": "%s", "agent": %d, "startMs": %d}\n' \
-  "$CLUSTER" "$(cluster_cgroup node-a)" "$CLUSTER_BPFFS-node-a" \
-  "${CLUSTER_PIDS[sluiced-node-a]:-0}" "$started"
+printf '{"cluster": "%s", "folder": "%s", "cgroup": "%s", "bpffs": "%s", ' \
+  "$CLUSTER" "$CLUSTER_DIR" "$(cluster_cgroup node-a)" "$CLUSTER_BPFFS-node-a"
+printf '"agent": %d, "startMs": %d}\n' "${CLUSTER_PIDS[sluiced-node-a]:-0}" "$started"
 cat >/dev/null

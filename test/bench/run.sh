@@ -11,8 +11,8 @@ usage() {
 usage: sudo test/bench/run.sh [--quick] [--output FOLDER] [what to measure...]
 
 Installs what is missing, builds, measures, and writes table.md, *.svg and results.jsonl to FOLDER
-(build/bench/<time>), all in network namespaces of its own. On two processors it takes about an
-hour, with --quick five minutes; leave the machine alone meanwhile.
+(build/bench/<time>), all in network namespaces of its own. On two processors it takes three
+quarters of an hour, with --quick four minutes; leave the machine alone meanwhile.
 
 Sides, each in a cluster of its own, all standing at the same time and measured in turn, 50 ms each:
 straight to the backend; sluice (at connect() and by packet); sluice-xdp; and the iptables and
@@ -107,6 +107,7 @@ print(json.dumps({
     "sluice": said("git", "-C", root, "describe", "--always", "--dirty"),
     "iptables": said("iptables-legacy", "--version").removeprefix("iptables "),
     "nft": said("nft", "--version").removeprefix("nftables "),
+    "load before": f"{os.getloadavg()[0]:.1f}",
     "at": said("date", "--iso-8601=minutes")}))
 PY
 }
@@ -116,11 +117,13 @@ if [[ -z $built ]]; then
   "$root/third_party/install.sh" || exit 2
   build
 fi
+trap 'rm -rf "$output/work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 BENCH_ROOT=$root machine >"$output/machine.json"
 code=0
 python3 -B "$here/bench_run.py" "$CLUSTER_BIN" "$output" --services "$services" \
   --rounds "$rounds" "${flags[@]}" || code=$?
-rm -rf "$output/work"
 [[ -s $output/results.jsonl ]] || exit $((code ? code : 1))
 python3 -B "$here/bench_report.py" "$output"
 printf '\nAll of it: %s\n' "$output"
