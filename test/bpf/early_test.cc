@@ -3,7 +3,6 @@
 // that everything else is left as it came. Flows begin in TC and go on here, and the other way
 // round.
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
@@ -12,40 +11,12 @@
 
 #include "maps/names.h"
 #include "maps/uplink.h"
-#include "test/bpf/flow_case.h"
+#include "test/bpf/early_fixture.h"
 #include "test/bpf/service_fixture.h"
 #include "test/support/status_matchers.h"
 
 namespace sluice::testing {
 namespace {
-
-// As datapath_fixture.cc has the neighbours.
-constexpr char kRouter[] = "02:00:00:00:01:01";
-constexpr char kNode2[] = "02:00:00:00:01:20";
-constexpr char kPod2[] = "02:00:00:00:02:02";
-
-// `packet` as a frame from a device of the node to a neighbour, one hop on.
-Packet Sent(const std::string& device, const std::string& neighbour, const Packet& packet) {
-  Packet sent = Hop(packet);
-  sent.front() = Ethernet{.source = MacOf(device), .destination = neighbour};
-  return sent;
-}
-
-Packet Tagged(Packet packet, std::uint16_t id) {
-  packet.insert(packet.begin() + 1, Vlan{.id = id});
-  return packet;
-}
-
-std::vector<FlowCase> CasesOf(const std::string& kind) {
-  std::vector<Flavor> flavors = AllFlavors();
-  for (const Flavor& flavor : SctpFlavors()) flavors.push_back(flavor);
-  std::vector<FlowCase> cases;
-  for (const FlowKind& candidate : FlowKinds()) {
-    if (candidate.name != kind) continue;
-    for (const Flavor& flavor : flavors) cases.push_back({candidate, flavor});
-  }
-  return cases;
-}
 
 // A flow from outside to a pod of another node, established.
 class EarlyFlowTest : public FlowTest {
@@ -252,162 +223,6 @@ TEST_P(EarlyNarrowTest, WhatDoesNotFitIsLeft) {
                       Sent("uplink", kNode2, MakePacket(flavor(), seen, narrow))));
 }
 
-// The backend is behind another device, which takes frames from here only if it says so.
-class EarlyPortTest : public FlowTest {
- protected:
-  void SetUp() override {
-    FlowTest::SetUp();
-    pod2_ = Ifindex("pod2");
-  }
-  void TearDown() override {
-    EXPECT_THAT(runner().DeleteXdpRow(names::kXdpWays, pod2_), IsOk());
-    EXPECT_THAT(runner().DeleteXdpRow(names::kXdpPorts, pod2_), IsOk());
-    FlowTest::TearDown();
-  }
-  void SetWay(std::uint16_t flags) {
-    ASSERT_THAT(runner().SetXdpRow(names::kXdpPorts, pod2_, pod2_), IsOk());
-    ASSERT_THAT(runner().SetXdpRow(names::kXdpWays, pod2_, abi::uplink_way{pod2_, 0, flags}),
-                IsOk());
-  }
-  ::testing::AssertionResult GoesThere(const Shape& shape = {}) {
-    return Becomes(kXdp, ForwardPacket(shape), kRedirect,
-                   Sent("pod2", kPod2, MakePacket(flavor(), seen_client(), backend(), shape)));
-  }
-
-  std::uint32_t pod2_ = 0;
-};
-INSTANTIATE_TEST_SUITE_P(Flows, EarlyPortTest, ::testing::ValuesIn(CasesOf("Masquerade")),
-                         FlowCaseName);
-
-TEST_P(EarlyPortTest, AnotherDeviceIsUsedIfItTakesFrames) {
-  Establish();
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
-  SetWay(0);
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
-  SetWay(abi::SL_WAY_TAKES_FRAMES);
-  EXPECT_TRUE(GoesThere());
-}
-
-TEST_P(EarlyPortTest, FramesInBuffersGoWhereTheyAreTaken) {
-  Establish();
-  const Shape large{.payload = std::string(8801, 'x')};
-  ASSERT_THAT(net().Ip({"link set pod2 mtu 9000"}), IsOk());
-  const absl::Cleanup narrow = [this] {
-    EXPECT_THAT(net().Ip({"link set pod2 mtu 1500"}), IsOk());
-  };
-  SetWay(abi::SL_WAY_TAKES_FRAMES);
-  EXPECT_TRUE(Untouched(kXdp, ForwardPacket(large)));
-  SetWay(abi::SL_WAY_TAKES_FRAMES | abi::SL_WAY_TAKES_BUFFERS);
-  EXPECT_TRUE(GoesThere(large));
-}
-
-TEST_P(EarlyPortTest, WhatLeavesByAVlanGetsItsTag) {
-  Establish();
-  const abi::uplink_way way{.device = Ifindex("uplink"), .vlan = 9, .flags = 0};
-  ASSERT_THAT(runner().SetXdpRow(names::kXdpWays, pod2_, way), IsOk());
-  EXPECT_TRUE(
-      Becomes(kXdp, ForwardPacket(), kSent,
-              Tagged(Sent("pod2", kPod2, MakePacket(flavor(), seen_client(), backend())), 9)));
-}
-
-// The uplink is a VLAN (7) of another device, whose driver hands the frames over.
-constexpr Hook kTrunk{Program::kXdp, "pod1"};
-constexpr std::uint16_t kVlan = 7;
-
-void SetVlanUplink(ProgRunner& runner, std::uint32_t trunk, std::uint32_t uplink) {
-  SetUplink(runner, {.device = trunk, .vlan = kVlan}, uplink, MacOf("uplink"));
-  ASSERT_THAT(runner.SetXdpRow(names::kXdpWays, uplink, abi::uplink_way{trunk, kVlan, /*flags=*/0}),
-              IsOk());
-}
-
-void RemoveVlanUplink(ProgRunner& runner, std::uint32_t trunk, std::uint32_t uplink) {
-  EXPECT_THAT(runner.DeleteXdpRow(names::kUplinks, abi::uplink_key{.device = trunk, .vlan = kVlan}),
-              IsOk());
-  EXPECT_THAT(runner.DeleteXdpRow(names::kXdpWays, uplink), IsOk());
-}
-
-class EarlyVlanTest : public FlowTest {
- protected:
-  void SetUp() override {
-    FlowTest::SetUp();
-    SetVlanUplink(runner(), Ifindex("pod1"), Ifindex("uplink"));
-  }
-  void TearDown() override {
-    RemoveVlanUplink(runner(), Ifindex("pod1"), Ifindex("uplink"));
-    FlowTest::TearDown();
-  }
-  // The tag that frames leave with.
-  void SetVlanOut(std::uint16_t vlan) {
-    ASSERT_THAT(runner().SetXdpRow(names::kXdpWays, Ifindex("uplink"),
-                                   abi::uplink_way{Ifindex("pod1"), vlan, /*flags=*/0}),
-                IsOk());
-  }
-  Packet Out(const Shape& shape = {}) {
-    return Sent("uplink", kNode2, MakePacket(flavor(), seen_client(), backend(), shape));
-  }
-  Packet Back(const Shape& shape = {}) {
-    return Sent("uplink", kRouter, MakePacket(flavor(), service(), client(), shape));
-  }
-};
-INSTANTIATE_TEST_SUITE_P(Flows, EarlyVlanTest, ::testing::ValuesIn(CasesOf("OutsideToRemote")),
-                         FlowCaseName);
-
-TEST_P(EarlyVlanTest, AFlowIsOpenedAndGoesOnWithItsTag) {
-  const RunResult first = Run(kTrunk, Tagged(ForwardPacket(Syn()), kVlan));
-  ASSERT_EQ(first.verdict, kSent);
-  const absl::StatusOr<Packet> parsed = Parse(first.frame);
-  ASSERT_THAT(parsed, IsOk());
-  snat_port_ = PortsOf(*parsed).source;
-  EXPECT_EQ(Difference(Build(Tagged(Out(Syn()), kVlan)), first.frame), "");
-  const Shape echo{.chunk = flavor().sctp() ? std::optional<std::uint8_t>(kSctpCookieEcho)
-                                            : std::nullopt};
-  EXPECT_TRUE(
-      Becomes(kTrunk, Tagged(ReplyPacket(SynAck()), kVlan), kSent, Tagged(Back(SynAck()), kVlan)));
-  EXPECT_TRUE(Becomes(kTrunk, Tagged(ForwardPacket(echo), kVlan), kSent, Tagged(Out(echo), kVlan)));
-  EXPECT_EQ(FlowCount(), 2u);
-  const std::uint64_t before = ServiceStats(kServiceId).bytes_in;
-  EXPECT_TRUE(Becomes(kTrunk, Tagged(ForwardPacket(), kVlan), kSent, Tagged(Out(), kVlan)));
-  EXPECT_EQ(ServiceStats(kServiceId).bytes_in - before, Build(ForwardPacket()).size())
-      << "as the VLAN's interface counts them";
-  EXPECT_EQ(AllDrops(), 0u);
-}
-
-TEST_P(EarlyVlanTest, ATagIsChangedOrTakenOffAsTheWayOutWantsIt) {
-  Establish();
-  SetVlanOut(9);
-  EXPECT_TRUE(Becomes(kTrunk, Tagged(ForwardPacket(), kVlan), kSent, Tagged(Out(), 9)));
-  SetVlanOut(0);
-  EXPECT_TRUE(Becomes(kTrunk, Tagged(ForwardPacket(), kVlan), kSent, Out()));
-}
-
-TEST_P(EarlyVlanTest, AJumboFrameGoesToo) {
-  Establish();
-  ASSERT_THAT(net().Ip({"link set uplink mtu 9000"}), IsOk());
-  const absl::Cleanup narrow = [this] {
-    EXPECT_THAT(net().Ip({"link set uplink mtu 1500"}), IsOk());
-  };
-  const Shape large{.payload = std::string(8801, 'x')};
-  EXPECT_TRUE(
-      Becomes(kTrunk, Tagged(ForwardPacket(large), kVlan), kSent, Tagged(Out(large), kVlan)));
-}
-
-// Of VLANs that are no uplink's, and of tags in tags or of another kind, the stack knows.
-TEST_P(EarlyVlanTest, OtherTagsAreLeft) {
-  Establish();
-  Packet other = ForwardPacket();
-  other.insert(other.begin() + 1, Vlan{.id = kVlan, .tag_ethertype = 0x88a8});
-  for (const Packet& packet : {ForwardPacket(), Tagged(ForwardPacket(), 8),
-                               Tagged(Tagged(ForwardPacket(), kVlan), kVlan), other}) {
-    EXPECT_TRUE(Untouched(kTrunk, packet));
-  }
-}
-
-// A tag that says a priority only.
-TEST_P(EarlyVlanTest, ATagWithoutAnIdIsNone) {
-  Establish();
-  EXPECT_TRUE(Becomes(kXdp, Tagged(ForwardPacket(), 0), kSent, Out()));
-}
-
 // Flows that the stack routes are rewritten by TC alone.
 class EarlyRoutedTest : public FlowTest {};
 INSTANTIATE_TEST_SUITE_P(Flows, EarlyRoutedTest, ::testing::ValuesIn(CasesOf("OutsideToLocal")),
@@ -436,15 +251,6 @@ INSTANTIATE_TEST_SUITE_P(Sctp, EarlyRefuseTest, ::testing::ValuesIn(SctpFlavors(
 TEST_P(EarlyRefuseTest, AClusterIpFromOutsideIsDropped) {
   SetService(ClusterIp({Backend(addresses().pod2, true)}, kPlain | abi::SL_SERVICE_DENY_EXTERNAL));
   ExpectDroppedEarly(Question(outside(), cluster_ip()), abi::SL_REASON_EXTERNAL_DENIED, kService);
-}
-
-TEST_P(EarlyRefuseTest, WhatComesByAVlanIsDroppedAsElsewhere) {
-  SetService(ClusterIp({Backend(addresses().pod2, true)}, kPlain | abi::SL_SERVICE_DENY_EXTERNAL));
-  const Packet tagged = Tagged(Question(outside(), cluster_ip()), kVlan);
-  EXPECT_TRUE(Untouched(kTrunk, tagged)) << "nobody's yet";
-  SetVlanUplink(runner(), Ifindex("pod1"), Ifindex("uplink"));
-  ExpectDropped(kTrunk, tagged, abi::SL_REASON_EXTERNAL_DENIED, kService);
-  RemoveVlanUplink(runner(), Ifindex("pod1"), Ifindex("uplink"));
 }
 
 TEST_P(EarlyRefuseTest, AnAddressThatNoServiceHasIsDropped) {

@@ -128,8 +128,12 @@ absl::Status PinnedNode::WriteServices() {
     RETURN_IF_ERROR(Put(maps_->services(), key, row));
   }
   abi::node_config config{};
-  config.node_address[abi::SL_FAMILY_V4] = MapAddress("192.0.2.10");
-  config.node_address[abi::SL_FAMILY_V6] = MapAddress("2001:db8:1::10");
+  for (const auto& [family, text] : {std::pair{abi::SL_FAMILY_V4, "192.0.2.10"},
+                                     std::pair{abi::SL_FAMILY_V6, "2001:db8:1::10"}}) {
+    config.node_address[family] = MapAddress(text);
+    config.snat_address[family][0] = config.node_address[family];
+    config.snat_addresses[family] = 1;
+  }
   config.snat_port_min = 20000;
   config.snat_port_max = 29999;
   return Put(maps_->config(), 0u, config);
