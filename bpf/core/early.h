@@ -17,9 +17,17 @@
 static __always_inline const struct uplink *early_uplink(sl_ctx *ctx)
 {
 	int vlan = ctx_tag_id(ctx);
-	struct uplink_key key = { .device = ctx_ifindex(ctx), .vlan = vlan };
+	struct uplink_key key;
 
+	/* One store: two would stall the lookup (design.md section 4). */
+	*(__u64 *)&key = (__u64)(__u32)vlan << 32 | ctx_ifindex(ctx);
 	return vlan < 0 ? NULL : bpf_map_lookup_elem(&sl_uplinks, &key);
+}
+
+static __always_inline bool early_same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b &&
+	       *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
 }
 
 /*
@@ -32,10 +40,23 @@ static __always_inline __u32 early_for_us(sl_ctx *ctx)
 	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
 	const struct uplink *uplink = early_uplink(ctx);
 
-	if (!eth || !uplink || *(const __u32 *)eth->h_dest != *(const __u32 *)uplink->mac ||
-	    *(const __u16 *)(eth->h_dest + 4) != *(const __u16 *)(uplink->mac + 4))
-		return 0;
-	return uplink->ifindex;
+	return eth && uplink && early_same_mac(eth->h_dest, uplink->mac) ? uplink->ifindex : 0;
+}
+
+/*
+ * The same of a frame without a tag whose way out is known already. Most leave by the interface
+ * that they came in by, and then the FIB has told the address that they must have come to: no
+ * lookup.
+ */
+static __always_inline bool early_was_for_us(sl_ctx *ctx, const struct bpf_fib_lookup *fib)
+{
+	const struct ethhdr *eth = ctx_header(ctx, 0, sizeof(*eth));
+
+	if (!eth)
+		return false;
+	if (fib->ifindex == ctx_ifindex(ctx))
+		return early_same_mac(eth->h_dest, fib->smac);
+	return early_for_us(ctx) == ctx_ifindex(ctx);
 }
 
 /*
@@ -82,7 +103,8 @@ static __noinline int early_lost(sl_ctx *ctx, struct packet *p)
 
 /*
  * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet;
- * @ifindex: the uplink that it is of. The packet is changed, and what it leaves behind written,
+ * @ifindex: the uplink that it is of, 0: it has no tag, and is still to be looked at for whether it
+ * is for us. The packet is changed, and what it leaves behind written,
  * only if it then goes out; else CTX_NEXT.
  */
 static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry,
@@ -93,8 +115,9 @@ static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_e
 	struct uplink_way way;
 
 	if (route_ttl(ctx, p) <= 1 ||
-	    route_find(ctx, p, ifindex, &fib) != BPF_FIB_LKUP_RET_SUCCESS ||
-	    !early_way(ctx, fib.ifindex, &way))
+	    route_find(ctx, p, ifindex ? ifindex : ctx_ifindex(ctx), &fib) !=
+		    BPF_FIB_LKUP_RET_SUCCESS ||
+	    (!ifindex && !early_was_for_us(ctx, &fib)) || !early_way(ctx, fib.ifindex, &way))
 		return CTX_NEXT;
 	if (tagged) {
 		if (ctx_untag(ctx))
@@ -223,12 +246,12 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 		return CTX_NEXT;
 	if (relevance_none(&p))
 		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class) : CTX_NEXT;
-	if (tunnel_is_wrapped(&p, class) && !bpf_map_lookup_elem(&sl_flows, &p.flow.key))
-		return early_tunnelled(ctx, &p, class);
-	ifindex = early_for_us(ctx);
-	if (!ifindex)
-		return CTX_NEXT;
 	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (!entry && tunnel_is_wrapped(&p, class))
+		return early_tunnelled(ctx, &p, class);
+	ifindex = entry && p.l3 == ETH_HLEN ? 0 : early_for_us(ctx);
+	if (!ifindex && (!entry || p.l3 != ETH_HLEN))
+		return CTX_NEXT;
 	if (!entry)
 		return early_miss(ctx, &p, ifindex);
 	if (!early_leaves(entry) ||

@@ -42,6 +42,18 @@ class EarlyPortTest : public FlowTest {
 INSTANTIATE_TEST_SUITE_P(Flows, EarlyPortTest, ::testing::ValuesIn(CasesOf("Masquerade")),
                          FlowCaseName);
 
+TEST_P(EarlyPortTest, WhatIsOfNoUplinkOrForAnotherIsLeft) {
+  Establish();
+  SetWay(abi::SL_WAY_TAKES_FRAMES);
+  Packet flooded = ForwardPacket();
+  std::get<Ethernet>(flooded.front()).destination = "02:00:00:00:00:99";
+  EXPECT_TRUE(Untouched(kXdp, flooded));
+  EXPECT_TRUE(GoesThere());
+  const abi::uplink_key key{.device = Ifindex("uplink"), .vlan = 0};
+  ASSERT_THAT(runner().DeleteXdpRow(names::kUplinks, key), IsOk());
+  EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
+}
+
 TEST_P(EarlyPortTest, AnotherDeviceIsUsedIfItTakesFrames) {
   Establish();
   EXPECT_TRUE(Untouched(kXdp, ForwardPacket()));
