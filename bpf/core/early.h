@@ -104,8 +104,8 @@ static __noinline int early_lost(sl_ctx *ctx, struct packet *p)
 /*
  * Sends a packet on as p->flow.entry says; @entry: its row in sl_flows, NULL: it has none yet;
  * @ifindex: the uplink that it is of, 0: it has no tag, and is still to be looked at for whether it
- * is for us. The packet is changed, and what it leaves behind written,
- * only if it then goes out; else CTX_NEXT.
+ * is for us. The packet is changed, and what it leaves behind written, only if it then goes out;
+ * else CTX_NEXT.
  */
 static __noinline int early_forward(sl_ctx *ctx, struct packet *p, struct flow_entry *entry,
 				    __u32 ifindex)

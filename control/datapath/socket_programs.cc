@@ -263,10 +263,8 @@ absl::StatusOr<SocketPrograms> AttachSocketPrograms(const std::string& folder,
   } else if (result.accounting.ok() && walks.data() == kFileWalks && !SeesAllProcesses()) {
     result.accounting = absl::FailedPreconditionError(
         "the kernel refuses walks over socket storage, and from this PID namespace the files of "
-        "the "
-        "node's other processes are not seen: what their connections carry is counted when they "
-        "end, and those whose endpoint is removed are not ended. Run sluiced with the node's "
-        "(hostPID: true)");
+        "other processes are not seen: what their connections carry is counted when they end, and "
+        "those whose endpoint is removed are not ended. Run sluiced in the node's (hostPID: true)");
   }
   ForEachWalk([&](const Walk& walk) {
     const bool load = std::any_of(walks.begin(), walks.end(),

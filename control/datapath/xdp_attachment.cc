@@ -262,9 +262,12 @@ std::map<int, XdpInterface> XdpAttacher::Apply(const std::vector<Interface>& int
     for (const auto& [ifindex, entry] : entries_) attached.insert(ifindex);
     return attached;
   };
-  // First, so that no frame is sent to a device that takes none without the program. Whether it
-  // could be written is seen below.
-  WriteRows(MakeXdpRows(places, attached_now(), mode_)).IgnoreError();
+  // Before a program goes, so that no frame is sent to a device that takes none without it. Whether
+  // it could be written is seen below. (Not at a start: the earlier agent's program needs its rows
+  // until it is replaced.)
+  if (!entries_.empty()) {
+    WriteRows(MakeXdpRows(places, attached_now(), mode_)).IgnoreError();
+  }
   DetachUnwanted(wanted);
   std::map<int, absl::Status> statuses;
   for (const auto& [ifindex, device] : wanted) {
