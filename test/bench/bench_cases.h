@@ -18,6 +18,7 @@ namespace sluice::bench {
 struct Effort {
   int rounds = 9;
   double milliseconds = 20;  // of one timing
+  std::string only = {};     // cases whose names have this in them; empty: all
 };
 
 inline constexpr std::uint32_t kChecked = 64;       // flows whose output is compared, of each case

@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
+
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "test/bench/bench_kernel.h"
@@ -44,8 +46,12 @@ absl::Status MeasureCluster(Part part, const Shape& shape,
   Scenario scenario(*kernel, shape);
   CaseRunner runner(*kernel, scenario, effort);
   RETURN_IF_ERROR(scenario.WriteServices());
+  const auto wanted = [&effort](const std::string& name) {
+    return absl::StrContains(name, effort.only);
+  };
   const auto measure = [&](const std::vector<Case>& cases) -> absl::Status {
     for (const Case& one : cases) {
+      if (!wanted(one.name)) continue;
       absl::StatusOr<Measurement> measured = runner.Run(one);
       if (!measured.ok()) return Annotate(measured.status(), one.name);
       report.measurements.push_back(*std::move(measured));
@@ -59,7 +65,7 @@ absl::Status MeasureCluster(Part part, const Shape& shape,
     RETURN_IF_ERROR(
         measure(part == Part::kXdp ? runner.EarlyCases(flows) : runner.EstablishedCases(flows)));
   }
-  if (part == Part::kTc) {
+  if (part == Part::kTc && wanted("promotion to established")) {
     ASSIGN_OR_RETURN(Measurement promotion, runner.RunPromotion());
     report.measurements.push_back(std::move(promotion));
   }

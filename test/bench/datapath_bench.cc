@@ -5,7 +5,9 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include <CLI/CLI.hpp>
 
@@ -20,23 +22,37 @@
 namespace sluice::bench {
 namespace {
 
-absl::Status MeasureTc(const Effort& effort, Report& report) {
-  for (const std::uint32_t services : {1u, 1000u, 10000u}) {
+using Counts = std::vector<std::uint32_t>;
+
+// `asked`: numbers of services; of `all` those are measured that are among them, all if none is.
+Counts Chosen(const Counts& all, const Counts& asked) {
+  if (asked.empty()) return all;
+  Counts chosen;
+  for (const std::uint32_t one : all) {
+    if (absl::c_linear_search(asked, one)) chosen.push_back(one);
+  }
+  return chosen;
+}
+
+absl::Status MeasureTc(const Counts& asked, const Effort& effort, Report& report) {
+  for (const std::uint32_t services : Chosen({1, 1000, 10000}, asked)) {
     RETURN_IF_ERROR(
         MeasureCluster(Part::kTc, {.services = services}, {1, 1000, 64000}, effort, report));
   }
+  if (!asked.empty()) return absl::OkStatus();
   return MeasureCluster(Part::kTc, {.v6 = true, .services = 1000}, {1000}, effort, report);
 }
 
-absl::Status MeasureXdp(const Effort& effort, Report& report) {
+absl::Status MeasureXdp(const Counts& asked, const Effort& effort, Report& report) {
   for (const bool dsr : {false, true}) {
     Shape shape{.pods = false, .dsr = dsr};
-    for (const std::uint32_t services : {1u, 1000u, 10000u, 100000u}) {
+    for (const std::uint32_t services : Chosen({1, 1000, 10000, 100000}, asked)) {
       shape.services = services;
       if (services == 100000) shape.backends = 2;  // ten would be a million rows
       RETURN_IF_ERROR(
           MeasureCluster(Part::kXdp, shape, {1, 1000, BENCH_MAX_FLOWS}, effort, report));
     }
+    if (!asked.empty()) continue;
     RETURN_IF_ERROR(MeasureCluster(Part::kXdp,
                                    {.v6 = true, .services = 1000, .pods = false, .dsr = dsr},
                                    {1000}, effort, report));
@@ -44,15 +60,16 @@ absl::Status MeasureXdp(const Effort& effort, Report& report) {
   return absl::OkStatus();
 }
 
-// `only`: "tc", "xdp" or empty.
-absl::StatusOr<Report> MeasureAll(const std::string& only, const Effort& effort) {
+// `part`: "tc", "xdp" or empty.
+absl::StatusOr<Report> MeasureAll(const std::string& part, const Counts& services,
+                                  const Effort& effort) {
   RETURN_IF_ERROR(StayOnThisCpu());
   ASSIGN_OR_RETURN(const std::unique_ptr<testing::NetNs> net, testing::NetNs::Create());
   RETURN_IF_ERROR(BuildNetwork(*net));
   Report report{.machine = ThisMachine(SLUICE_SOURCE_DIR),
                 .rounds = static_cast<std::uint32_t>(effort.rounds)};
-  if (only != "xdp") RETURN_IF_ERROR(MeasureTc(effort, report));
-  if (only != "tc") RETURN_IF_ERROR(MeasureXdp(effort, report));
+  if (part != "xdp") RETURN_IF_ERROR(MeasureTc(services, effort, report));
+  if (part != "tc") RETURN_IF_ERROR(MeasureXdp(services, effort, report));
   return report;
 }
 
@@ -60,14 +77,23 @@ int Main(int argc, char** argv) {
   CLI::App app("Nanoseconds, lookups and instructions of the datapath's programs");
   bool json = false;
   bool quick = false;
-  std::string only;
+  std::string part;
+  Counts services;
+  Effort effort;
   app.add_flag("--json", json, "print JSON instead of a table");
   app.add_flag("--quick", quick, "fewer and shorter rounds");
-  app.add_option("--only", only, "the programs at TC, or sl_xdp and what it stands beside")
+  app.add_option("--only", part, "the programs at TC, or sl_xdp and what it stands beside")
       ->check(CLI::IsMember({"tc", "xdp"}));
+  app.add_option("--services", services, "numbers of services, and IPv4 alone")
+      ->check(CLI::IsMember({1, 1000, 10000, 100000}));
+  app.add_option("--case", effort.only, "what the names of the packets have in them");
+  app.add_option("--rounds", effort.rounds, "of each packet")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
-  const absl::StatusOr<Report> report =
-      MeasureAll(only, quick ? Effort{.rounds = 3, .milliseconds = 4} : Effort{});
+  if (quick) {
+    effort.rounds = 3;
+    effort.milliseconds = 4;
+  }
+  const absl::StatusOr<Report> report = MeasureAll(part, services, effort);
   if (!report.ok()) {
     std::cerr << report.status() << "\n";
     return 1;
