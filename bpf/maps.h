@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "maps/backend.h"
+#include "maps/client.h"
 #include "maps/config.h"
 #include "maps/connection.h"
 #include "maps/filter.h"
@@ -110,6 +111,14 @@ struct {
 	__type(value, struct opening_bucket);
 	__uint(max_entries, 32768); /* flag; a power of two */
 } sl_opening SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct client_word);
+	__uint(max_entries, 65536); /* by the size of sl_flows; a power of two */
+} sl_clients SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

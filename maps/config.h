@@ -34,14 +34,14 @@ struct node_config {
 	struct addr snat_address[SL_FAMILY_COUNT][SL_SNAT_ADDRESSES]; /* sources of SNAT */
 	__u16 snat_port_min;					      /* host order, inclusive */
 	__u16 snat_port_max;
-	__u32 hash_seed; /* of sl_opening: random, so that nobody can aim at a bucket; kept for good
-			  */
+	__u32 hash_seed; /* of client_hash(): random, so that nobody can aim at a bucket; kept for
+			    good */
 	/* The largest TCP segment that still fits where it is passed on to a backend's node
 	 * encapsulated, host order; 0: no limit is set. */
 	__u16 tunnel_mss[SL_FAMILY_COUNT];
 	__u8 tunnel_kind;		      /* enum sl_tunnel_kind */
 	__u8 snat_addresses[SL_FAMILY_COUNT]; /* how many of snat_address there are */
-	__u8 pad;
+	__u8 marks_clients; /* 1: the programs that write rows of sl_flows set bits of sl_clients */
 };
 SL_ABI_SIZE(node_config, 368);
 

@@ -100,7 +100,7 @@ absl::StatusOr<std::uint64_t> CountUnreadBytes(int ring_fd) {
 
 std::span<const MapShape> ExpectedMaps() {
   using std::uint32_t;
-  static const std::array<MapShape, 21> kMaps = {
+  static const std::array<MapShape, 22> kMaps = {
       Shape<abi::service_key, abi::service>(names::kServices, BPF_MAP_TYPE_HASH, 65536),
       Shape<uint32_t, abi::service_stats>(names::kServiceStats, BPF_MAP_TYPE_PERCPU_ARRAY, 32768),
       Shape<uint32_t, abi::service_name>(names::kServiceNames, BPF_MAP_TYPE_ARRAY, 32768),
@@ -118,6 +118,7 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<abi::flow, abi::flow_entry>(names::kFlows, BPF_MAP_TYPE_HASH, 524288),
       Shape<uint32_t, abi::opening_bucket>(names::kOpening, BPF_MAP_TYPE_ARRAY, 32768,
                                            BPF_F_MMAPABLE),
+      Shape<uint32_t, abi::client_word>(names::kClients, BPF_MAP_TYPE_ARRAY, 65536, BPF_F_MMAPABLE),
       Shape<uint32_t, abi::snat_ports>(names::kSnatPorts, BPF_MAP_TYPE_ARRAY, abi::SL_SNAT_TABLES,
                                        BPF_F_MMAPABLE),
       Shape<uint32_t, abi::node>(names::kNodes, BPF_MAP_TYPE_ARRAY, abi::SL_NODES),
@@ -166,14 +167,17 @@ struct MapSet::Maps {
   std::optional<BpfMap> events;
   std::optional<BpfMap> filter_map;
   std::optional<BpfMap> loads_map;
+  std::optional<BpfMap> clients_map;
   std::optional<BpfMap> snat_map;
   Mapping slots_memory;
   Mapping filter_memory;
   Mapping loads_memory;
+  Mapping clients_memory;
   Mapping snat_memory;
   std::optional<SlotArray> slots;
   std::optional<FilterArray> filter;
   std::optional<LoadArray> loads;
+  std::optional<ClientArray> clients;
   std::optional<SnatArray> snat_ports;
 
   // Maps the rows of `map` into memory.
@@ -207,6 +211,13 @@ struct MapSet::Maps {
     return absl::FailedPreconditionError(
         absl::StrCat("map ", map.shape().name, ": ", map.shape().max_entries, " rows instead of ",
                      expected, ". It was pinned by another version: remove it with --cleanup"));
+  }
+
+  absl::Status OpenClients(const std::string& folder) {
+    ASSIGN_OR_RETURN(clients_map, OpenChecked(folder, names::kClients));
+    ASSIGN_OR_RETURN(const auto rows, MapRows<abi::client_word>(*clients_map, clients_memory));
+    clients.emplace(rows);
+    return absl::OkStatus();
   }
 
   absl::Status OpenSnatPorts(const std::string& folder) {
@@ -246,6 +257,7 @@ absl::StatusOr<MapSet> MapSet::OpenPinned(const std::string& folder) {
   RETURN_IF_ERROR(Open(folder, names::kAffinity, maps->affinity));
   RETURN_IF_ERROR(Open(folder, names::kFlows, maps->flows));
   RETURN_IF_ERROR(Open(folder, names::kOpening, maps->opening));
+  RETURN_IF_ERROR(maps->OpenClients(folder));
   RETURN_IF_ERROR(maps->OpenSnatPorts(folder));
   RETURN_IF_ERROR(Open(folder, names::kNodes, maps->nodes));
   RETURN_IF_ERROR(Open(folder, names::kNodeIds, maps->node_ids));
@@ -285,6 +297,7 @@ Table<std::uint32_t, abi::node_config>& MapSet::config() const { return *maps_->
 Table<std::uint32_t, abi::meta>& MapSet::meta() const { return *maps_->meta; }
 SlotArray& MapSet::slots() const { return *maps_->slots; }
 LoadArray& MapSet::loads() const { return *maps_->loads; }
+ClientArray& MapSet::clients() const { return *maps_->clients; }
 SnatArray& MapSet::snat_ports() const { return *maps_->snat_ports; }
 FilterArray& MapSet::filter() const { return *maps_->filter; }
 int MapSet::events_fd() const { return maps_->events->fd(); }
@@ -322,6 +335,8 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   ASSIGN_OR_RETURN(const std::uint64_t opening, CountOpening(maps_->opening->map()));
   uses.push_back({names::kOpening, opening,
                   std::uint64_t{maps_->opening->max_entries()} * abi::SL_OPENING_WAYS});
+  uses.push_back({names::kClients, maps_->clients->CountSet(),
+                  std::uint64_t{maps_->clients->size()} * abi::SL_CLIENT_BITS});
   std::uint64_t snat_tables = 0;
   for (std::uint32_t table = 0; table < maps_->snat_ports->size(); ++table) {
     snat_tables += maps_->snat_ports->Touched(table);

@@ -14,6 +14,7 @@
 
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
+#include "maps/client_array.h"
 #include "maps/config.h"
 #include "maps/connection.h"
 #include "maps/filter_array.h"
@@ -75,14 +76,15 @@ class MapSet {
   SlotArray& slots() const;
   FilterArray& filter() const;
   LoadArray& loads() const;
+  ClientArray& clients() const;
   SnatArray& snat_ports() const;
   // The ring buffer sl_events, for ring_buffer__new(). Stays this set's.
   int events_fd() const;
 
   // Used and size of every map, in the order of ExpectedMaps(). Units are rows, except: slots in
-  // published ranges, bits of the filter, flows being opened (four a bucket), bytes not yet read
-  // for the ring buffer; the rows of an id count as used while it names a service or a backend.
-  // Cost: reads every map, about 50 ms at default sizes.
+  // published ranges, bits of the filter and of clients, flows being opened (four a bucket), bytes
+  // not yet read for the ring buffer; the rows of an id count as used while it names a service or a
+  // backend. Cost: reads every map, about 50 ms at default sizes.
   absl::StatusOr<std::vector<MapUse>> Use() const;
 
  private:

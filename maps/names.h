@@ -18,6 +18,7 @@ inline constexpr char kFilter[] = "sl_filter";		    // n -> filter_word, array, 
 inline constexpr char kAffinity[] = "sl_affinity";	    // affinity_key -> affinity, LRU hash
 inline constexpr char kFlows[] = "sl_flows";		    // flow -> flow_entry, hash
 inline constexpr char kOpening[] = "sl_opening";	    // n -> opening_bucket, array
+inline constexpr char kClients[] = "sl_clients";      // client_index() -> client_word, array, mmap
 inline constexpr char kSnatPorts[] = "sl_snat_ports"; // snat_table() -> snat_ports, array, mmap
 inline constexpr char kNodes[] = "sl_nodes";	      // index -> node, array
 inline constexpr char kNodeIds[] = "sl_node_ids";     // addr -> index, hash

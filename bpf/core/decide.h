@@ -71,8 +71,16 @@ static __always_inline enum sl_verdict decide_open(struct packet *p, bool snat, 
 	bool traced = p->flags & PACKET_TRACED;
 	int kept = -1;
 
-	if (!snat && !conntrack_taken(p))
-		kept = traced ? 0 : opening_put(p, 0);
+	if (!snat && traced) {
+		kept = conntrack_taken(p) ? -1 : 0;
+	} else if (!snat) {
+		/* The place first: a flow that is promoted meanwhile is in one or the other. */
+		kept = opening_put(p, 0);
+		if (!kept && p->flow.entry.path != SL_PATH_TO_NODE && opening_is_taken(p)) {
+			opening_clear(p);
+			kept = -1;
+		}
+	}
 	if (kept < 0)
 		kept = snat_claim(p);
 	if (kept < 0)
@@ -201,6 +209,7 @@ static __always_inline void decide_promote(struct packet *p)
 	p->flow.entry.last_seen = now_ticks();
 	if (p->tcp_flags & TCP_FIN)
 		p->flow.entry.flags |= SL_FLOW_FIN_CLIENT;
+	opening_mark(p);
 	kept = conntrack_insert(p);
 	if (!kept) {
 		opening_clear(p);
@@ -230,7 +239,19 @@ static __noinline int decide_forget(struct packet *p)
 }
 
 /*
- * Decides about p->flow.key, which sl_flows does not know, and its @service, NULL: none.
+ * Does the packet open a flow, as far as it says itself? Of datagrams it is not known, and packets
+ * that another node has passed on have services of their own.
+ */
+static __always_inline bool decide_opens(const struct packet *p)
+{
+	return p->flow.key.protocol != IPPROTO_UDP &&
+	       (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	       !(p->flags & (PACKET_TRACED | PACKET_TUNNELLED));
+}
+
+/*
+ * Decides about p->flow.key, which sl_flows does not know, and its @service, NULL: none. p->client
+ * must be set.
  * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if
  * SL_REASON_FLOWS_FULL is to be counted.
  */
@@ -281,7 +302,8 @@ __noinline int decide(struct packet *p, const struct service *service)
 	}
 	if (!found) {
 		/* A traced packet may have come past a row that another would have taken away. */
-		if (!(p->flags & PACKET_TRACED) && conntrack_find(p, SL_FLOW_FORWARD))
+		if (!(p->flags & PACKET_TRACED) && !opening_client_is_new(p) &&
+		    conntrack_find(p, SL_FLOW_FORWARD))
 			return SL_VERDICT_FORWARD;
 		return decide_choose(p, service, 0);
 	}

@@ -148,6 +148,8 @@ static __always_inline bool early_leaves(const struct flow_entry *entry)
 /* The answer to a flow that is being opened comes to the node, not to a service. */
 static __noinline int early_no_service(sl_ctx *ctx, struct packet *p, __u32 ifindex)
 {
+	packet_clear_decision(p);
+	packet_read_numbers(ctx, p);
 	if (relevance_may_matter(p) && opening_may_answer(p) &&
 	    (opening_find_reply(p, 1) || conntrack_find(p, 0)))
 		return early_leaves(&p->flow.entry) ? early_forward(ctx, p, NULL, ifindex)
@@ -161,27 +163,23 @@ static __noinline int early_no_service(sl_ctx *ctx, struct packet *p, __u32 ifin
  */
 static __noinline int early_hand(const struct packet *p)
 {
-	__u32 hash =
-		opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
-
-	opening_act(hash, &p->flow.key, OPENING_HAND, 0);
+	opening_act(p->client, &p->flow.key, OPENING_HAND, 0);
 	return 0;
 }
 
 /*
- * A packet that sl_flows does not know: what opens a flow is decided about here, as at TC, and sent
- * on if it leaves the node again. What does not is left for TC with what was decided; what is to be
- * answered is left for TC to find that out again.
+ * A packet to a service that sl_flows does not know: what opens a flow is decided about here, as at
+ * TC, and sent on if it leaves the node again. What does not is left for TC with what was decided;
+ * what is to be answered is left for TC to find that out again.
  */
-static __noinline int early_miss(sl_ctx *ctx, struct packet *p, __u32 ifindex)
+static __noinline int early_miss(sl_ctx *ctx, struct packet *p, const struct service *service,
+				 __u32 ifindex)
 {
-	struct service *service = service_find(p);
 	int action = CTX_NEXT, verdict;
 
 	packet_clear_decision(p);
+	opening_set_client(p);
 	packet_read_numbers(ctx, p);
-	if (!service)
-		return early_no_service(ctx, p, ifindex);
 	/* TC does without being told where every backend is this node's. */
 	if (service->flags & SL_SERVICE_LOCAL_EXTERNAL &&
 	    !(service->flags & SL_SERVICE_MASQUERADE) &&
@@ -227,7 +225,9 @@ static __noinline int early_tunnelled(sl_ctx *ctx, struct packet *p, int class)
 /* The whole of the hook. Return: an XDP action. */
 static __always_inline int early_ingress(sl_ctx *ctx)
 {
-	struct flow_entry *entry;
+	struct service *service = NULL;
+	struct flow_entry *entry = NULL;
+	bool is_new = false;
 	struct packet p;
 	__u32 ifindex;
 	int class;
@@ -235,6 +235,7 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 	p.hook = SL_HOOK_FROM_NET;
 	p.flags = 0;
 	p.outer = 0;
+	p.client = 0;
 	class = packet_parse(ctx, &p);
 	/* Of several tags the stack knows what to make. */
 	if (p.l3 > ETH_HLEN + CTX_TAG_SIZE ||
@@ -246,14 +247,25 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 		return CTX_NEXT;
 	if (relevance_none(&p))
 		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class) : CTX_NEXT;
-	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (decide_opens(&p)) {
+		/* First: what comes from memory comes while the service is looked up. */
+		opening_set_client(&p);
+		is_new = opening_client_is_new(&p);
+		service = service_find(&p);
+	}
+	if (!service || !is_new)
+		entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry && tunnel_is_wrapped(&p, class))
 		return early_tunnelled(ctx, &p, class);
 	ifindex = entry && p.l3 == ETH_HLEN ? 0 : early_for_us(ctx);
 	if (!ifindex && (!entry || p.l3 != ETH_HLEN))
 		return CTX_NEXT;
-	if (!entry)
-		return early_miss(ctx, &p, ifindex);
+	if (!entry) {
+		if (!decide_opens(&p))
+			service = service_find(&p);
+		return service ? early_miss(ctx, &p, service, ifindex)
+			       : early_no_service(ctx, &p, ifindex);
+	}
 	if (!early_leaves(entry) ||
 	    (entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)))
 		return CTX_NEXT;

@@ -118,6 +118,7 @@ static __noinline int forward_miss(sl_ctx *ctx, struct packet *p, const struct s
 	int verdict;
 
 	packet_clear_decision(p);
+	opening_set_client(p);
 	packet_read_numbers(ctx, p);
 	if (!service && opening_may_answer(p) &&
 	    (opening_find_reply(p, 1) || conntrack_find(p, 0))) {
@@ -203,6 +204,7 @@ static __always_inline int forward_parse(sl_ctx *ctx, struct packet *p, enum sl_
 	p->hook = hook;
 	p->flags = 0;
 	p->outer = 0;
+	p->client = 0;
 	return packet_parse(ctx, p);
 }
 
@@ -243,7 +245,9 @@ static __always_inline bool forward_is_end(const struct packet *p, const struct 
 /* The whole of an ingress hook. Return: a TC action. */
 static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 {
-	struct flow_entry *entry;
+	struct service *service = NULL;
+	struct flow_entry *entry = NULL;
+	bool is_new = false;
 	struct packet p;
 	int class = forward_parse(ctx, &p, hook);
 
@@ -275,7 +279,14 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	/* Of what the network has flooded the stack knows what to do: nothing, mostly. */
 	if (hook == SL_HOOK_FROM_NET && !(p.flags & PACKET_TRACED) && !ctx_for_us(ctx))
 		return CTX_NEXT;
-	entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
+	if (decide_opens(&p)) {
+		/* First: what comes from memory comes while the service is looked up. */
+		opening_set_client(&p);
+		is_new = opening_client_is_new(&p);
+		service = service_find(&p);
+	}
+	if (!service || !is_new)
+		entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (p.flags & PACKET_TUNNELLED && entry && !forward_is_end(&p, entry))
 		entry = NULL;
 	if (entry && entry->flags & SL_FLOW_FORWARD && established_must_renew(&p, entry)) {
@@ -285,9 +296,10 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 		entry = NULL;
 	}
 	if (!entry) {
-		struct service *service =
-			p.flags & PACKET_TUNNELLED ? service_find_tunnelled(&p) : service_find(&p);
-
+		if (p.flags & PACKET_TUNNELLED)
+			service = service_find_tunnelled(&p);
+		else if (!decide_opens(&p))
+			service = service_find(&p);
 		/* Others' tunnels may end here too. */
 		if (p.flags & PACKET_TUNNELLED && !service)
 			return CTX_NEXT;

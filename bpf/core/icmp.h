@@ -53,6 +53,7 @@ static __always_inline int icmp_find(struct packet *p)
 		p->flow.entry = *entry;
 		return 1;
 	}
+	opening_set_client(p);
 	return opening_find(p) > 0 || opening_find_reply(p, 0);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "config.h"
+#include "core/clients.h"
 #include "core/conntrack.h"
 
 /*
@@ -33,18 +34,29 @@ enum { OPENING_HANDED_MARK = 1 };
 /* Besides 1, of opening_find: it is the packet that opened the flow. */
 enum { OPENING_HANDED = 2 };
 
-/* Mixes as MurmurHash3's finalizer does. Never 0, which marks a free place. */
+/* See client_hash(). One array read. */
 static __always_inline __u32 opening_hash(const struct addr *address, __be16 port, __u32 protocol)
 {
-	const __u64 *words = (const __u64 *)address;
 	__u32 zero = 0;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	__u64 hash = (words[0] ^ (config ? config->hash_seed : 0)) * 0x9e3779b97f4a7c15ULL;
 
-	hash = (hash ^ hash >> 32 ^ words[1]) * 0xff51afd7ed558ccdULL;
-	hash = (hash ^ hash >> 33 ^ port ^ (__u64)protocol << 16) * 0xc4ceb9fe1a85ec53ULL;
-	hash ^= hash >> 33;
-	return (__u32)hash ? (__u32)hash : 1;
+	return client_hash(address, port, protocol, config ? config->hash_seed : 0);
+}
+
+/* Whom p->flow.key is from, as all below that are not about answers want to know it. */
+static __always_inline void opening_set_client(struct packet *p)
+{
+	if (p->client)
+		return;
+	p->client =
+		opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
+}
+
+/* Of the answers to p->flow, that come to the end of hash @node. */
+static __always_inline __u32 opening_answer_hash(const struct packet *p, __u32 node)
+{
+	return client_answer_hash(node, &p->flow.entry.new_destination,
+				  p->flow.entry.new_destination_port, p->flow.key.protocol);
 }
 
 static __always_inline struct opening_bucket *opening_bucket(__u32 hash)
@@ -61,6 +73,30 @@ static __always_inline bool opening_may_hold(const struct opening_bucket *bucket
 	const volatile __u32 *tag = bucket->tag;
 
 	return tag[0] == hash || tag[1] == hash || tag[2] == hash || tag[3] == hash;
+}
+
+/*
+ * Has p's client neither a place of its own nor, as far as sl_clients says, an established flow?
+ * The places first: a flow that is promoted meanwhile has its bits before its place is freed.
+ * p->client must be set. Three array reads.
+ */
+static __always_inline bool opening_client_is_new(const struct packet *p)
+{
+	const struct opening_bucket *bucket = opening_bucket(p->client);
+	const volatile __u32 *tag;
+	__u32 seen[SL_OPENING_WAYS];
+
+	if (!bucket)
+		return false;
+	tag = bucket->tag;
+	seen[0] = tag[0];
+	seen[1] = tag[1];
+	seen[2] = tag[2];
+	seen[3] = tag[3];
+	if (seen[0] == p->client || seen[1] == p->client || seen[2] == p->client ||
+	    seen[3] == p->client)
+		return false;
+	return !client_is_known_after(p->client, seen[0] ^ seen[1] ^ seen[2] ^ seen[3]);
 }
 
 /* Whether the place has been silent for too long. Signed: another CPU's tick may be ahead. */
@@ -110,7 +146,8 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
  * that of the flow that has been silent longest. Return: 0; 1: another CPU has just put the same
  * flow there, p->flow.entry is now what it chose; -1: another flow's replies have the same tuple.
  * Nothing was written then. What is of the same flow and older is one of two places, of which the
- * other was pushed out: what it says may be long untrue.
+ * other was pushed out: what it says may be long untrue. Also says by PACKET_KNOWN whether answers
+ * may be an established flow's, which the caller is to look at. p->client must be set.
  */
 __noinline int opening_put(struct packet *p, int snat)
 {
@@ -123,8 +160,7 @@ __noinline int opening_put(struct packet *p, int snat)
 		return -1;
 	hash = snat ? opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
 				   p->flow.key.protocol)
-		    : opening_hash(&p->flow.key.source, p->flow.key.source_port,
-				   p->flow.key.protocol);
+		    : p->client;
 	bucket = opening_bucket(hash);
 	if (!bucket)
 		return -1;
@@ -163,7 +199,19 @@ __noinline int opening_put(struct packet *p, int snat)
 		bucket->expected_ack[way] = 0;
 	}
 	bpf_spin_unlock(&bucket->lock);
+	/* After the lock: whoever was promoted out of this bucket before has its bits. */
+	if (snat)
+		hash = opening_answer_hash(p, hash);
+	p->flags &= ~PACKET_KNOWN;
+	if (client_is_known(hash))
+		p->flags |= PACKET_KNOWN;
 	return kept;
+}
+
+/* Do answers to p->flow, which has just been put into its place, come to an established flow? */
+static __always_inline bool opening_is_taken(const struct packet *p)
+{
+	return p->flags & PACKET_KNOWN && conntrack_taken(p);
 }
 
 /*
@@ -177,13 +225,14 @@ static __noinline int opening_hold(struct packet *p)
 	int kept = opening_put(p, 1);
 
 	p->flow.entry = entry;
-	return kept > 0 || (!kept && !conntrack_taken(p));
+	return kept > 0 || (!kept && !opening_is_taken(p));
 }
 
 /*
  * Return: 1 and p->flow.entry, if the flow of p->flow.key is being opened, OPENING_HANDED also; -1
  * and the same, if it was, and answers to it would go to another flow by now; else 0. An answered
- * TCP flow is given out as unanswered to packets until one has completed its handshake.
+ * TCP flow is given out as unanswered to packets until one has completed its handshake. p->client
+ * must be set.
  */
 __noinline int opening_find(struct packet *p)
 {
@@ -194,7 +243,7 @@ __noinline int opening_find(struct packet *p)
 
 	if (!p)
 		return 0;
-	hash = opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
+	hash = p->client;
 	bucket = opening_bucket(hash);
 	if (!bucket || !opening_may_hold(bucket, hash))
 		return 0;
@@ -363,19 +412,32 @@ static __always_inline bool opening_may_answer(const struct packet *p)
 	       (__s32)(now_ticks() - sl_flows_full_tick) <= CONNTRACK_FULL_TICKS;
 }
 
-/* Frees the places of p->flow: both, if it has two. */
+/* Frees the places of p->flow: both, if it has two. p->client must be set. */
 __noinline int opening_clear(struct packet *p)
 {
 	__u32 hash;
 
 	if (!p)
 		return -1;
-	hash = opening_hash(&p->flow.key.source, p->flow.key.source_port, p->flow.key.protocol);
-	opening_act(hash, &p->flow.key, OPENING_CLEAR, 0);
+	opening_act(p->client, &p->flow.key, OPENING_CLEAR, 0);
 	if (p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
 				    p->flow.key.protocol);
 		opening_act(hash, &p->flow.key, OPENING_CLEAR, 0);
+	}
+	return 0;
+}
+
+/* Remembers the client of p->flow, which is to be established, and its answers if need be. */
+static __noinline int opening_mark(const struct packet *p)
+{
+	__u32 hash;
+
+	client_mark(p->client);
+	if (p->flow.entry.flags & SL_FLOW_SNAT) {
+		hash = opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
+				    p->flow.key.protocol);
+		client_mark(opening_answer_hash(p, hash));
 	}
 	return 0;
 }

@@ -261,7 +261,7 @@ __noinline int snat_claim(struct packet *p)
 			return kept;
 		}
 		if (!kept) {
-			if (!conntrack_taken(p)) {
+			if (!opening_is_taken(p)) {
 				if (!taken)
 					snat_mark(p);
 				return opening_put(p, 0);

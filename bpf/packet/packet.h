@@ -33,6 +33,7 @@ enum packet_flag {
 	PACKET_TRACED = 1 << 2,		/* a question of maps/trace.h: decide, but leave no state */
 	PACKET_TUNNELLED = 1 << 3,	/* another node has passed it on to this one */
 	PACKET_SECOND_CHANCE = 1 << 4,	/* it was passed on by two nodes: by no third */
+	PACKET_KNOWN = 1 << 5,		/* see opening_put() */
 };
 
 /* ICMP and ICMPv6. linux/icmp.h would pull in the C library's socket headers. */
@@ -80,6 +81,7 @@ struct packet {
 	 * this packet will carry, less one, and the tag that it carries. */
 	__u32 sequence;
 	__u32 acknowledgment;
+	__u32 client; /* opening_hash() of the key's source; 0: nobody has asked yet */
 	__u32 outer; /* bytes of the headers that the packet is wrapped in, before l3; 0: in none */
 };
 

@@ -161,10 +161,11 @@ absl::Status Agent::CreateParts() {
 
   ASSIGN_OR_RETURN(BpfMap flows,
                    BpfMap::OpenPinned(absl::StrCat(PinFolder(options_.bpffs), "/", names::kFlows)));
+  client_marks_ = std::make_unique<ClientMarks>(maps.clients(), node_->hash_seed());
   sweep_ = std::make_unique<ConntrackSweep>(
       std::make_unique<BpfFlowCursor>(std::move(flows)),
       ConntrackSweep::Tables{maps.flows(), maps.backends(), maps.service_names()}, clock_,
-      options_.timeouts);
+      options_.timeouts, [this](const FlowRow& row) { client_marks_->See(row); });
   load_count_ = std::make_unique<LoadCount>(maps.loads(), maps.opening(), clock_);
   snat_ports_ = std::make_unique<SnatPorts>(maps.snat_ports(), maps.opening(), clock_,
                                             options_.snat_ports.min, options_.snat_ports.Count());

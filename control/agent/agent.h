@@ -32,6 +32,7 @@
 #include "control/base/clock.h"
 #include "control/base/event_loop.h"
 #include "control/datapath/listeners.h"
+#include "control/gc/client_marks.h"
 #include "control/gc/conntrack_sweep.h"
 #include "control/gc/load_count.h"
 #include "control/gc/snat_ports.h"
@@ -126,6 +127,7 @@ class Agent final : public AgentView {
   std::unique_ptr<Reconciler> reconciler_;
   std::unique_ptr<ChangeObserver> observer_;  // between source and reconciler
   std::unique_ptr<EventSink> events_;         // null: nobody to tell
+  std::unique_ptr<ClientMarks> client_marks_;
   std::unique_ptr<ConntrackSweep> sweep_;
   std::unique_ptr<LoadCount> load_count_;
   std::unique_ptr<SnatPorts> snat_ports_;

@@ -25,6 +25,7 @@
 #include "control/base/errno_status.h"
 #include "control/base/status_macros.h"
 #include "maps/abi.h"
+#include "maps/client.h"
 #include "maps/flow.h"
 #include "maps/map_set.h"
 #include "maps/names.h"
@@ -104,6 +105,24 @@ absl::StatusOr<PinnedMaps> OpenPinned(const std::string& folder) {
     pinned.emplace(expected.name, *std::move(map));
   }
   return pinned;
+}
+
+// sl_clients has a size that follows from that of sl_flows; one that is pinned keeps its own.
+absl::Status SetClientsSize(bpf_object* object, const PinnedMaps& pinned) {
+  bpf_map* clients = bpf_object__find_map_by_name(object, names::kClients);
+  const bpf_map* flows = bpf_object__find_map_by_name(object, names::kFlows);
+  if (clients == nullptr || flows == nullptr) return absl::InternalError("no sl_clients or flows");
+  std::uint32_t words = std::bit_ceil(bpf_map__max_entries(flows) / abi::SL_CLIENT_FLOW_ROWS | 1U);
+  if (const auto found = pinned.find(names::kClients); found != pinned.end()) {
+    words = found->second.shape().max_entries;
+  }
+  if (!std::has_single_bit(words)) {
+    return absl::FailedPreconditionError(absl::StrCat("map sl_clients: ", words,
+                                                      " rows are no power of two. It was pinned by "
+                                                      "another version: remove it with --cleanup"));
+  }
+  const int err = bpf_map__set_max_entries(clients, words);
+  return err == 0 ? absl::OkStatus() : ErrnoStatus(err, "size of sl_clients");
 }
 
 // Gives each map its size: that of a pinned map of its kind, else the flag's.
@@ -255,7 +274,9 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   if (skeleton == nullptr) return ErrnoStatus(errno, "open the BPF object");
   LoadedPrograms loaded;
   loaded.reused_maps = !pinned.empty();
+  loaded.new_clients = loaded.reused_maps && !pinned.contains(names::kClients);
   RETURN_IF_ERROR(SetSizes(skeleton->obj, sizes, pinned, loaded.kept_sizes));
+  RETURN_IF_ERROR(SetClientsSize(skeleton->obj, pinned));
   // What the programs before have seen is not known: for a while replies are looked for as after a
   // flow that found the table full.
   if (loaded.reused_maps) {
@@ -264,6 +285,7 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   }
   // The programs find a bucket by masking a hash: the mask follows the map's real size.
   skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;
+  skeleton->rodata->sl_clients_mask = bpf_map__max_entries(skeleton->maps.sl_clients) - 1;
   RETURN_IF_ERROR(UsePins(skeleton->obj, folder, pinned));
   RETURN_IF_ERROR(Load(skeleton.get()));
 

@@ -47,6 +47,7 @@ struct LoadedPrograms {
   // A pinned map that keeps its size although a flag asks for another, for people.
   std::vector<std::string> kept_sizes;
   bool reused_maps = false;  // at least one was pinned before
+  bool new_clients = false;  // of those sl_clients was none: it does not know of the flows there
 };
 
 // Loads the programs on pinned or new maps, and pins what is new; programs replace those pinned

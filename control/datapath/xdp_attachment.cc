@@ -142,6 +142,7 @@ absl::Status XdpAttacher::Load() {
   if (skeleton == nullptr) return ErrnoStatus(errno, "open the BPF object");
   RETURN_IF_ERROR(UseMaps(skeleton->obj, folder_));
   skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;
+  skeleton->rodata->sl_clients_mask = bpf_map__max_entries(skeleton->maps.sl_clients) - 1;
   // Packets in several buffers. Not by the stack: it would copy each skb and leave the copy without
   // mac_len (skb_pp_cow_data(), seen on 6.18), so that at TC's ingress a frame would begin with its
   // IP header. Without the flag it makes them linear in place.

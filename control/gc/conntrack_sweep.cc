@@ -61,8 +61,13 @@ SnatPath SnatPathOf(const abi::flow& key, const abi::flow_entry& entry) {
 }
 
 ConntrackSweep::ConntrackSweep(std::unique_ptr<FlowCursor> cursor, Tables tables,
-                               const Clock& clock, const SweepTimeouts& timeouts)
-    : cursor_(std::move(cursor)), tables_(tables), clock_(clock), timeouts_(timeouts) {}
+                               const Clock& clock, const SweepTimeouts& timeouts,
+                               std::function<void(const FlowRow&)> see)
+    : cursor_(std::move(cursor)),
+      tables_(tables),
+      clock_(clock),
+      timeouts_(timeouts),
+      see_(std::move(see)) {}
 
 absl::StatusOr<bool> ConntrackSweep::Step() {
   absl::StatusOr<bool> ended = StepOrFail();
@@ -84,7 +89,10 @@ absl::StatusOr<bool> ConntrackSweep::StepOrFail() {
   generations_.clear();
   services_.clear();
   std::set<abi::flow> judged;
-  for (const FlowRow& row : rows) RETURN_IF_ERROR(Judge(row, judged));
+  for (const FlowRow& row : rows) {
+    if (see_) see_(row);
+    RETURN_IF_ERROR(Judge(row, judged));
+  }
   return false;
 }
 

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,9 +76,10 @@ class ConntrackSweep {
     Table<std::uint32_t, abi::service_name>& service_names;
   };
 
-  // What is in `tables`, and `clock`, must outlive the sweep.
+  // What is in `tables`, and `clock`, must outlive the sweep. `see`: told of every row, before it
+  // is judged.
   ConntrackSweep(std::unique_ptr<FlowCursor> cursor, Tables tables, const Clock& clock,
-                 const SweepTimeouts& timeouts);
+                 const SweepTimeouts& timeouts, std::function<void(const FlowRow&)> see = {});
 
   // Judges the next piece of the table and deletes what is over. True: that was the last piece;
   // counts() tells of this sweep, and the next call begins another. On an error the sweep starts
@@ -104,6 +106,7 @@ class ConntrackSweep {
   Tables tables_;
   const Clock& clock_;
   const SweepTimeouts timeouts_;
+  const std::function<void(const FlowRow&)> see_;
   std::uint32_t now_ticks_ = 0;
   SweepCounts counts_;
   SweepCounts running_;

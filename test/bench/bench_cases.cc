@@ -190,11 +190,22 @@ absl::StatusOr<std::uint32_t> CaseRunner::PacketsFor(const Case& one, std::uint3
   return std::max(turns, static_cast<std::uint32_t>(effort_.milliseconds * 1e6 / ns));
 }
 
-absl::StatusOr<Calls> CaseRunner::Count(const Case& one, std::uint32_t ifindex) {
-  Bytes frame = one.frames.front();
-  if (one.turn == Turn::kNew) {
-    frame = scenario_.Frame(NextClient(), scenario_.Flow(one.side, 0).service, "S");
+// Of several clients the usual: sl_clients may have one by chance, which is then looked for.
+absl::StatusOr<Calls> CaseRunner::CountNew(const Case& one, std::uint32_t ifindex) {
+  std::vector<Calls> all(9);
+  for (Calls& calls : all) {
+    const Bytes frame = scenario_.Frame(NextClient(), scenario_.Flow(one.side, 0).service, "S");
+    ASSIGN_OR_RETURN(calls, kernel_.Count(one.hook, one.program, ifindex, frame));
   }
+  const auto middle = all.begin() + 4;
+  std::nth_element(all.begin(), middle, all.end(),
+                   [](const Calls& a, const Calls& b) { return a.hash_lookups < b.hash_lookups; });
+  return *middle;
+}
+
+absl::StatusOr<Calls> CaseRunner::Count(const Case& one, std::uint32_t ifindex) {
+  if (one.turn == Turn::kNew) return CountNew(one, ifindex);
+  const Bytes& frame = one.frames.front();
   ASSIGN_OR_RETURN(Calls calls, kernel_.Count(one.hook, one.program, ifindex, frame));
   if (one.turn == Turn::kRepeat) {  // the first packet after a tick looks for its partner row too
     ASSIGN_OR_RETURN(calls, kernel_.Count(one.hook, one.program, ifindex, frame));

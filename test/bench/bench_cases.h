@@ -66,6 +66,7 @@ class CaseRunner {
   absl::Status CheckNew(const Case& one, const TimedRun& run);
   absl::Status CheckFloor(const Case& one, std::uint32_t ifindex);
   absl::StatusOr<Calls> Count(const Case& one, std::uint32_t ifindex);
+  absl::StatusOr<Calls> CountNew(const Case& one, std::uint32_t ifindex);
   // Times all rounds into `result`.
   absl::Status Time(const Case& one, std::uint32_t ifindex, std::uint32_t packets,
                     Measurement& result);

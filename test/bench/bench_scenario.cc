@@ -233,18 +233,36 @@ absl::Status Scenario::WriteFlows(std::uint32_t first, std::uint32_t last) {
       }
     }
   }
+  for (const auto& [key, entry] : rows) MarkRow(key, entry);
   RETURN_IF_ERROR(kernel_.tables().flows.Update(rows).status);
   return kernel_.floor_flows().Update(rows).status;
 }
 
+// As the programs do it; without a seed.
+void Scenario::MarkRow(const abi::flow& key, const abi::flow_entry& entry) {
+  ClientArray clients = kernel_.tables().clients();
+  if ((entry.flags & abi::SL_FLOW_FORWARD) == 0) return;
+  clients.Mark(abi::client_hash(&key.source, key.source_port, key.protocol, 0));
+  if ((entry.flags & abi::SL_FLOW_SNAT) == 0) return;
+  clients.Mark(abi::client_answer_hash(
+      abi::client_hash(&entry.new_source, entry.new_source_port, key.protocol, 0),
+      &entry.new_destination, entry.new_destination_port, key.protocol));
+}
+
 absl::Status Scenario::FillFlows() {
   auto& flows = kernel_.tables().flows;
+  ClientArray clients = kernel_.tables().clients();
   std::vector<Row> rows(4096);
   for (std::uint32_t base = 0; base < flows.max_entries(); base += 4096) {
     for (std::uint32_t i = 0; i < rows.size(); ++i) {
       rows[i].first = {};
       rows[i].first.source.w[0] = 1;  // no address that a packet can have is mapped to this
       rows[i].first.source.w[3] = base + i;
+      // A pod's flow has two rows and is remembered by its client; one from outside has two and is
+      // remembered by both ends, or has one. Where there are both, half of them are pods'.
+      const bool of_pod = shape_.pods && base < flows.max_entries() / 2;
+      if (of_pod && i % 2 != 0) continue;
+      clients.Mark(abi::client_hash(&rows[i].first.source, 0, 0, 0));
     }
     const absl::Status status = flows.Update(rows).status;
     if (absl::IsResourceExhausted(status)) return absl::OkStatus();

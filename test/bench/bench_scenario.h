@@ -58,7 +58,7 @@ class Scenario {
   absl::Status WriteServices();
   // Puts flows [first, last) of both sides there, established.
   absl::Status WriteFlows(std::uint32_t first, std::uint32_t last);
-  // Fills sl_flows to the last row with flows of nobody.
+  // Fills sl_flows to the last row with flows of nobody, whose clients are marked.
   absl::Status FillFlows();
 
   // Flow i, always the same one.
@@ -84,6 +84,7 @@ class Scenario {
   std::uint32_t BackendCount() const { return shape_.services * shape_.backends; }
   std::vector<Side> Sides() const;
   absl::Status WriteBackends();
+  void MarkRow(const abi::flow& key, const abi::flow_entry& entry);
 
   BenchKernel& kernel_;
   Shape shape_;

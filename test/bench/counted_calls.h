@@ -19,7 +19,7 @@ static __always_inline void *counted_map_lookup_elem(void *map, const void *key)
 {
 	if (map == &sl_svc_stats || map == &sl_slots || map == &sl_backends ||
 	    map == &sl_be_stats || map == &sl_loads || map == &sl_filter || map == &sl_opening ||
-	    map == &sl_snat_ports || map == &sl_nodes || map == &sl_config)
+	    map == &sl_snat_ports || map == &sl_clients || map == &sl_nodes || map == &sl_config)
 		counted.array_reads++;
 	else
 		counted.hash_lookups++;

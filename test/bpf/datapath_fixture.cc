@@ -289,6 +289,7 @@ void DatapathTest::SetUp() {
   ZeroAll(tables().snat_ports);
   ZeroAll(tables().opening);
   tables().ClearFilter();
+  tables().ClearClients();
   SetConfig(DefaultConfig());
   writer_ = std::make_unique<DatapathWriter>(tables());
 }

@@ -64,16 +64,39 @@ absl::StatusOr<DatapathTables> DatapathTables::Open(const bpf_object& object) {
   ASSIGN_OR_RETURN(Mapping filter, Mapping::Map(bpf_map__fd(filter_map),
                                                 sizeof(abi::filter_word) * abi::SL_FILTER_WORDS,
                                                 PROT_READ | PROT_WRITE, 0));
-  return DatapathTables{std::move(services),  std::move(service_stats), std::move(source_ranges),
-                        std::move(slots),     std::move(backends),      std::move(backend_stats),
-                        std::move(affinity),  std::move(flows),         std::move(opening),
-                        std::move(fragments), std::move(drops),         std::move(config),
-                        std::move(nodes),     std::move(node_ids),      std::move(filter),
-                        std::move(loads),     std::move(snat_ports)};
+  const bpf_map* clients_map = bpf_object__find_map_by_name(&object, names::kClients);
+  if (clients_map == nullptr) return absl::NotFoundError("no map sl_clients");
+  const std::uint32_t words = bpf_map__max_entries(clients_map);
+  ASSIGN_OR_RETURN(Mapping clients,
+                   Mapping::Map(bpf_map__fd(clients_map), sizeof(abi::client_word) * words,
+                                PROT_READ | PROT_WRITE, 0));
+  return DatapathTables{std::move(services),
+                        std::move(service_stats),
+                        std::move(source_ranges),
+                        std::move(slots),
+                        std::move(backends),
+                        std::move(backend_stats),
+                        std::move(affinity),
+                        std::move(flows),
+                        std::move(opening),
+                        std::move(fragments),
+                        std::move(drops),
+                        std::move(config),
+                        std::move(nodes),
+                        std::move(node_ids),
+                        std::move(filter),
+                        std::move(loads),
+                        std::move(snat_ports),
+                        std::move(clients),
+                        words};
 }
 
 void DatapathTables::ClearFilter() const {
   std::memset(filter_memory.memory(), 0, sizeof(abi::filter_word) * abi::SL_FILTER_WORDS);
+}
+
+void DatapathTables::ClearClients() const {
+  std::memset(clients_memory.memory(), 0, sizeof(abi::client_word) * clients_size);
 }
 
 absl::Status DatapathTables::SetConfig(const abi::node_config& config_row) {

@@ -16,6 +16,7 @@
 
 #include "maps/backend.h"
 #include "maps/bpf_table.h"
+#include "maps/client_array.h"
 #include "maps/config.h"
 #include "maps/filter_array.h"
 #include "maps/flow.h"
@@ -49,13 +50,20 @@ struct DatapathTables {
   Mapping filter_memory;
   BpfTable<std::uint32_t, abi::backend_load> loads;
   BpfTable<std::uint32_t, abi::snat_ports> snat_ports;
+  Mapping clients_memory;
+  std::uint32_t clients_size = 0;
 
   // Valid as long as this is, also when it is moved.
   FilterArray filter() const {
     return FilterArray(std::span(static_cast<abi::filter_word*>(filter_memory.memory()),
                                  std::size_t{abi::SL_FILTER_WORDS}));
   }
+  ClientArray clients() const {
+    return ClientArray(
+        std::span(static_cast<abi::client_word*>(clients_memory.memory()), clients_size));
+  }
   void ClearFilter() const;
+  void ClearClients() const;
   // Writes sl_config, and lets replies to its addresses through the filter.
   absl::Status SetConfig(const abi::node_config& config_row);
 };

@@ -80,6 +80,9 @@ absl::StatusOr<BpfObject> LoadObject(std::span<const std::byte> elf, const MapSi
   if (const bpf_map* opening = bpf_object__find_map_by_name(object.get(), names::kOpening)) {
     RETURN_IF_ERROR(SetConstant(*object, "sl_opening_mask", bpf_map__max_entries(opening) - 1));
   }
+  if (const bpf_map* clients = bpf_object__find_map_by_name(object.get(), names::kClients)) {
+    RETURN_IF_ERROR(SetConstant(*object, "sl_clients_mask", bpf_map__max_entries(clients) - 1));
+  }
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object.get()) {
     if (maps == nullptr || bpf_map__is_internal(map)) continue;
