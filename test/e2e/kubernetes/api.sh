@@ -18,6 +18,7 @@ API_URL=https://$API_HOST:6443
 # shellcheck disable=SC2034  # for those who source this
 DUAL='ipFamilyPolicy: RequireDualStack'  # of services with addresses of both families
 API_USER=system:serviceaccount:kube-system:kube-proxy
+API_SERVICE_RANGES=10.96.0.0/16,fd00:10:96::/112
 
 # What a node's agent shows the API server: a kubeconfig with a token of the service account.
 # kubeconfig <file> <token> [server] [CA]
@@ -54,6 +55,11 @@ open_api_cluster() {
       skip 'KUBEBUILDER_ASSETS names no folder with etcd, kube-apiserver and kubectl'
   fi
   open_cluster
+  api_open
+}
+
+# The API server of a cluster that is open.
+api_open() {
   mkdir "$CLUSTER_DIR/pki"
   api_ca ca
   api_certificate server /CN=kube-apiserver "subjectAltName=IP:$API_HOST,IP:127.0.0.1"
@@ -109,7 +115,9 @@ api_restart() {
 }
 
 api_open_real() {
-  local pki=$CLUSTER_DIR/pki
+  local pki=$CLUSTER_DIR/pki token
+  # An API server that is asked to end after its etcd has ended takes most of a minute for it.
+  trap 'cluster_kill api KILL; cluster_close' EXIT
   api_certificate admin /O=system:masters/CN=admin extendedKeyUsage=clientAuth
   openssl ecparam -name prime256v1 -genkey -noout -out "$pki/sa.key"
   cluster_spawn etcd router "$KUBEBUILDER_ASSETS/etcd" --data-dir "$CLUSTER_DIR/etcd" \
@@ -122,11 +130,12 @@ api_open_real() {
   eventually 'the role is there' kubectl_try get clusterrole system:node-proxier
   kubectl create clusterrolebinding sluice --clusterrole system:node-proxier \
     --serviceaccount kube-system:kube-proxy
-  kubeconfig "$KUBECONFIG_FILE" "$(kubectl_out create token kube-proxy -n kube-system)"
+  token=$(kubectl_out create token kube-proxy -n kube-system)
+  kubeconfig "$KUBECONFIG_FILE" "$token"
 }
 
 api_start_real() {
-  local pki=$CLUSTER_DIR/pki tries=300
+  local pki=$CLUSTER_DIR/pki tries=300 name
   cluster_spawn api router "$KUBEBUILDER_ASSETS/kube-apiserver" \
     --etcd-servers http://127.0.0.1:2379 --bind-address $API_HOST --secure-port 6443 \
     --advertise-address $API_HOST --endpoint-reconciler-type none \
@@ -134,12 +143,15 @@ api_start_real() {
     --client-ca-file "$pki/ca.crt" --cert-dir "$CLUSTER_DIR/api-certs" \
     --service-account-issuer https://kubernetes.default.svc \
     --service-account-key-file "$pki/sa.key" --service-account-signing-key-file "$pki/sa.key" \
-    --service-cluster-ip-range 10.96.0.0/16,fd00:10:96::/112 --authorization-mode RBAC \
+    --service-cluster-ip-range $API_SERVICE_RANGES --authorization-mode RBAC \
     --disable-admission-plugins ServiceAccount --shutdown-delay-duration 0s --allow-privileged
   until [[ $(api_get /readyz 2>/dev/null) == ok ]]; do
-    if ((--tries == 0)) || ! cluster_alive api; then
-      fail "kube-apiserver: $(tail -n 5 "$CLUSTER_DIR/api.log")"
-    fi
+    for name in etcd api; do
+      if ((tries == 0)) || ! cluster_alive $name; then
+        fail "kube-apiserver; $name ends with: $(tail -n 5 "$CLUSTER_DIR/$name.log")"
+      fi
+    done
+    tries=$((tries - 1))
     sleep 0.2
   done
 }
