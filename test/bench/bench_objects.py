@@ -17,6 +17,7 @@ NODE_PORT = 30080
 FIRST_OTHER_NODE_PORT = 30100
 # The node of a pod, its addresses in cluster.sh, and those that are web's endpoints.
 PODS = {"a2": ("node-a", 1), "b1": ("node-b", 2)}
+LETTERS = {"a2": "a", "b1": "b"}  # what each answers to who it is
 
 
 class Objects:
@@ -27,6 +28,7 @@ class Objects:
         self.family = family
         self.web_pod = "a2"
         self.versions = {}  # of others that have changed: name -> how often
+        self.pod_range = "10.244.0.0/16" if family == 4 else "fd00:10:244::/48"
         self.web_address = "10.96.0.10" if family == 4 else "fd00:10:96::10"
         self.node_address = "198.51.100.11" if family == 4 else "2001:db8:a::11"
         self.node_b_address = "198.51.100.12" if family == 4 else "2001:db8:a::12"
@@ -113,6 +115,12 @@ class Objects:
                 for name, address in (("node-a", self.node_address),
                                       ("node-b", self.node_b_address))]
 
+    def all(self):
+        """In an order in which an API server takes them."""
+        names = ["web", *self.others()]
+        return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}},
+                *self.nodes(), *map(self.service, names), *map(self.endpoint_slice, names)]
+
     def write(self, folder):
         """All of them, those that change in files of their own."""
         os.makedirs(folder, exist_ok=True)
@@ -140,7 +148,7 @@ class Objects:
             services += self.rules_of(name, node)
         if not services:
             services = self.rules_of("web", node)
-        return {"podCidr": "10.244.0.0/16" if self.family == 4 else "fd00:10:244::/48",
+        return {"podCidr": self.pod_range,
                 "serviceCidr": "10.96.0.0/16" if self.family == 4 else "fd00:10:96::/96",
                 "nodeAddress": self.node_address if node == "node-a" else self.node_b_address,
                 "services": services}
