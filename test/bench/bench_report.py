@@ -16,9 +16,12 @@ import statistics
 import subprocess
 import sys
 
-WAYS = ("straight", "connect", "packet", "xdp", "iptables", "nftables")
+WAYS = ("straight", "connect", "packet", "xdp", "iptables", "nftables",
+        "kube-proxy-iptables", "kube-proxy-nftables")
 TITLES = {"connect": "sluice at connect()", "packet": "sluice by packet",
-          "xdp": "sluice by XDP", "sluice": "sluice", "sluice-xdp": "sluice, XDP"}
+          "xdp": "sluice by XDP", "sluice": "sluice", "sluice-xdp": "sluice, XDP",
+          "kube-proxy-iptables": "kube-proxy, iptables",
+          "kube-proxy-nftables": "kube-proxy, nftables"}
 PATHS = {"pod-local": "pod to ClusterIP, backend on this node",
          "pod-remote": "pod to ClusterIP, backend on another node",
          "outside-local": "outside to NodePort, backend on this node",
@@ -156,6 +159,8 @@ def churn_table(results):
     groups = collections.defaultdict(lambda: {"rest": [], "changing": []})
     for line in results.of("churn"):
         groups[line["services"], line["side"]][line["state"]].append(line)
+    after = {(line["services"], line["side"]): line["followMs"]
+             for line in results.of("after churn")}
     rows = []
     for (services, side), states in sorted(groups.items()):
         if not states["rest"] or not states["changing"]:
@@ -168,9 +173,11 @@ def churn_table(results):
                  for state in ("changing", "rest")]
         late = max(line["lateS"] for line in states["changing"])
         rows.append([f"{services:,}", title(side), *cells, f"{rates[0] / rates[1]:.2f}",
-                     f"{late:.1f}"])
+                     f"{late:.1f}",
+                     f"{after[services, side]:,.0f}" if (services, side) in after else ""])
     return table(["Services", "side", "p99 at rest, us", "worst, ms", "p99 while they change, us",
-                  "worst, ms", "rate, of that at rest", "behind at the end, s"], rows)
+                  "worst, ms", "rate, of that at rest", "written behind time, s",
+                  "one change after them, to traffic, ms"], rows)
 
 
 def program_table(results):
@@ -213,7 +220,8 @@ def report(results, machine):
 
 COLOURS = {"straight": "#888888", "connect": "#1b7837", "packet": "#7fbf7b", "xdp": "#00bcd4",
            "iptables": "#d6604d", "nftables": "#4393c3", "sluice": "#1b7837",
-           "sluice-xdp": "#00bcd4"}
+           "sluice-xdp": "#00bcd4", "kube-proxy-iptables": "#762a83",
+           "kube-proxy-nftables": "#e08214"}
 
 
 def gnuplot(path, size, commands):

@@ -7,23 +7,25 @@ usage: bench_run.py BUILD FOLDER [flags]; each result is a JSON line of FOLDER/r
 
 import argparse
 import collections
+import concurrent.futures
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
+import bench_kube_proxy
 import bench_sides
 from bench_objects import Objects
-from bench_sides import SIDES, Failure, command
+from bench_sides import Failure, command
+
+SIDES = bench_sides.SIDES + bench_kube_proxy.SIDES
 
 # From where to where: the client's namespace, and the pod that web is on.
 PATHS = {"pod-local": ("a1", "a2"), "pod-remote": ("a1", "b1"),
          "outside-local": ("client", "a2"), "outside-remote": ("client", "b1")}
-LETTERS = {"a2": "a", "b1": "b"}
 TRAFFIC = ("CRR", "RR", "stream", "UDP RR")
 CHURN_SECONDS = 10
 
@@ -95,39 +97,28 @@ class Run:
         for line in self.ask(traffic, ways, self.args.rounds, self.args.milliseconds):
             self.write("traffic", traffic=traffic, path=path, **line)
 
-    def move(self, pod):
-        """Puts web on that pod, on every side, and says how long until traffic follows."""
+    def move(self, side, pod):
+        """Puts web on that pod, and says how long until traffic follows; None where none is to."""
+        side.objects.web_pod = pod
+        prepared = side.prepare(["web"])
+        if prepared is None:
+            return None
+        times = side.follow("a1", lambda: side.write(prepared))
+        side.settle()
+        return {"writeMs": (times.done - times.begin) / 1e6,
+                "followMs": (times.followed - times.begin) / 1e6}
+
+    def move_all(self, pod):
         for side in self.sides:
-            if side.objects.web_pod == pod:
-                continue
-            side.objects.web_pod = pod
-            prepared = side.prepare(["web"])
-            if prepared is None:
-                continue
-            plan = {"way": side.way(side.ways[-1], "a1"), "until": LETTERS[pod]}
-            plan["way"]["clientPorts"] = side.fresh_ports()
-            with subprocess.Popen([self.bench, "follow"], stdin=subprocess.PIPE, text=True,
-                                  stdout=subprocess.PIPE) as follow:
-                try:
-                    follow.stdin.write(json.dumps(plan))
-                    follow.stdin.close()
-                    if follow.stdout.readline() != "following\n":
-                        raise Failure("sluice_connection_bench follow")
-                    begin = time.monotonic_ns()
-                    side.write(prepared)
-                    written = time.monotonic_ns()
-                    followed = json.loads(follow.stdout.readline())
-                finally:
-                    follow.kill()  # if it has not ended
-            self.write("change", side=side.name, writeMs=(written - begin) / 1e6,
-                       followMs=(followed["at"] - begin) / 1e6)
-            side.took_ports(followed["ports"])
+            change = side.objects.web_pod != pod and self.move(side, pod)
+            if change:
+                self.write("change", side=side.name, **change)
 
     def measure_changes(self):
         self.say(f"{self.services} services: {self.args.changes} changes, one at a time")
         for i in range(self.args.changes):
-            self.move(("b1", "a2")[i % 2])
-        self.move("a2")
+            self.move_all(("b1", "a2")[i % 2])
+        self.move_all("a2")
 
     def churn(self, side):
         """A thousand changes in each second, as many Services: each by itself for who takes them
@@ -140,21 +131,22 @@ class Run:
             for part in parts:
                 side.objects.change(part)
                 prepared.append(side.prepare(part))
-        late = []
 
         def write():
+            late = 0.0
             begin = time.monotonic()
             for number, one in enumerate(prepared):
                 due = begin + number * CHURN_SECONDS / len(prepared)
                 time.sleep(max(0, due - time.monotonic()))
                 side.write(one)
-                late.append(time.monotonic() - due)
+                late = max(late, time.monotonic() - due)
+            return late
 
-        thread = threading.Thread(target=write)
-        thread.start()
-        lines = self.ask("CRR", [side.way(side.ways[-1], "a1")], CHURN_SECONDS - 1, 1000)
-        thread.join()
-        return lines, max(late)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            lines = self.ask("CRR", [side.way(side.ways[-1], "a1")], CHURN_SECONDS - 1, 1000)
+            late = writing.result()
+        return lines, late
 
     def measure_churn(self):
         for side in self.sides:
@@ -167,6 +159,9 @@ class Run:
             lines, late = self.churn(side)
             for line in lines:
                 self.write("churn", side=side.name, state="changing", lateS=late, **line)
+            # What comes after all those is in force when they are.
+            self.write("after churn", side=side.name, **self.move(side, "b1"))
+            self.move(side, "a2")
 
     def measure_programs(self, path):
         """Nanoseconds of each program, by the kernel's own account, while there is traffic."""
@@ -208,7 +203,7 @@ class Run:
         try:
             self.start(services)
             for path in self.args.paths:
-                self.move(PATHS[path][1])
+                self.move_all(PATHS[path][1])
                 for traffic in self.args.traffic:
                     self.measure_traffic(traffic, path)
                 self.measure_programs(path)
@@ -255,7 +250,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("folder")
     parser.add_argument("--services", type=lambda text: [int(word) for word in text.split(",")])
-    parser.add_argument("--sides", type=words(sides), default=sides)
+    parser.add_argument("--sides", type=words(sides))
     parser.add_argument("--paths", type=words(PATHS), default=list(PATHS))
     parser.add_argument("--traffic", type=words(TRAFFIC), default=TRAFFIC)
     parser.add_argument("--rounds", type=int)
@@ -263,7 +258,17 @@ def main():
     parser.add_argument("--changes", type=int, default=10)
     parser.add_argument("--family", type=int, choices=(4, 6), default=4)
     parser.add_argument("--iptables", choices=("legacy", "nft"), default="legacy")
-    run = Run(parser.parse_args())
+    parser.add_argument("--check", action="store_true", help="whether it can be done, and no more")
+    args = parser.parse_args()
+    if args.sides is None:
+        args.sides = [side.name for side in SIDES if not side.missing()]
+    for side in SIDES:
+        if side.name in args.sides and side.missing():
+            print(f"test/bench/run.sh: --sides {side.name}: {side.missing()}", file=sys.stderr)
+            return 2
+    if args.check:
+        return 0
+    run = Run(args)
     bench_sides.Iptables.variant = run.args.iptables
     # What stands is taken down. (So it is when this is killed: contender.sh sees its input end.)
     for number in (signal.SIGINT, signal.SIGTERM):

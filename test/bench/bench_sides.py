@@ -2,9 +2,11 @@
 """The sides that run.sh compares: a cluster each (contender.sh), all standing at the same time, and
 what does the services in it. None is ever on a node with another."""
 
+import collections
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import time
@@ -14,10 +16,14 @@ sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 
 import bench_objects
 import kube_proxy_rules
+from bench_objects import LETTERS
 
 CLIENT_PORTS = {True: [10000, 19999], False: [20000, 29999]}  # in the agent's cgroup, or not
 FOLLOW_PORTS = range(30000, 64000)
-FOLLOW_MOST = 8000  # of one change: a quarter of a minute
+FOLLOW_MOST = 8000  # at a time: a quarter of a minute
+
+# Nanoseconds: before something was done, when that was done, and when traffic followed.
+Times = collections.namedtuple("Times", ("begin", "done", "followed"))
 
 
 class Failure(Exception):
@@ -39,11 +45,18 @@ def kernel_memory_kb():
     return sum(int(sizes[name]) for name in ("SUnreclaim", "VmallocUsed", "Percpu"))
 
 
+def process_memory(process):
+    with open(f"/proc/{process}/status", encoding="ascii") as file:
+        status = dict(re.findall(r"(\w+):\s+(\d+) kB", file.read()))
+    return {"residentKb": int(status["VmRSS"]), "anonymousKb": int(status["RssAnon"])}
+
+
 class Side:
     """A cluster without anything for its services: straight to the backend, the floor of all."""
 
     name = "straight"
     ways = ("straight",)
+    patience = 0  # seconds that follow() goes on asking after its first ports
 
     def __init__(self, bench, folder):
         self.bench = bench
@@ -54,8 +67,17 @@ class Side:
         self.loaded = {}  # what load() found out
         self.next_port = FOLLOW_PORTS.start
 
+    @staticmethod
+    def missing():
+        """What has to be there before this side is; nothing if it can be measured."""
+        return ""
+
     def flags(self):
         return []
+
+    def log_end(self):
+        with open(self.manifests + ".log", encoding="utf-8", errors="replace") as file:
+            return file.read()[-800:].strip()
 
     def start(self, objects):
         """The cluster stands when this returns, and does its services."""
@@ -67,8 +89,7 @@ class Side:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
         if not line:
-            with open(self.manifests + ".log", encoding="utf-8") as file:
-                raise Failure(f"the cluster of {self.name}: {file.read()[-800:]}")
+            raise Failure(f"the cluster of {self.name}: {self.log_end()}")
         self.facts = json.loads(line)
         self.load()
 
@@ -111,8 +132,40 @@ class Side:
             self.next_port = FOLLOW_PORTS.start
         return [self.next_port, self.next_port + FOLLOW_MOST - 1]
 
-    def took_ports(self, count):
-        self.next_port += count
+    def follow(self, client, act):
+        """Does that, and waits until a client of web is answered by the pod that web is on now."""
+        plan = {"way": self.way(self.ways[-1], client), "until": LETTERS[self.objects.web_pod]}
+        last = time.monotonic() + self.patience
+        begin = done = 0
+        while True:
+            plan["way"]["clientPorts"] = self.fresh_ports()
+            # Without buffers: select() sees what there is to read.
+            with subprocess.Popen([self.bench, "follow"], bufsize=0, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                try:
+                    process.stdin.write(json.dumps(plan).encode())
+                    process.stdin.close()
+                    if process.stdout.readline() != b"following\n":
+                        raise Failure(f"sluice_connection_bench follow: {process.stderr.read()}")
+                    if not begin:
+                        begin = time.monotonic_ns()
+                        act()
+                        done = time.monotonic_ns()
+                    while not select.select([process.stdout], [], [], 1)[0]:
+                        self.check_running()
+                    line = process.stdout.readline()
+                finally:
+                    process.kill()  # if it has not ended
+            if line:
+                followed = json.loads(line)
+                self.next_port += followed["ports"]
+                return Times(begin, done, followed["at"])
+            self.next_port += FOLLOW_MOST
+            if time.monotonic() > last:
+                raise Failure(f"{self.name}: {client} is never answered by {self.objects.web_pod}")
+
+    def check_running(self):
+        """Ends the run if something has ended that a change waits for."""
 
     def prepare(self, names):
         """What is written when these have changed; the objects are as they shall be."""
@@ -120,6 +173,9 @@ class Side:
 
     def write(self, prepared):
         """Puts that in force, or on its way. Returns when there is nothing more to do here."""
+
+    def settle(self):
+        """Waits for what goes on after traffic has followed a change."""
 
     def memory(self):
         """{residentKb: of processes, kernelKb: of rules or maps}"""
@@ -191,9 +247,7 @@ class Sluice(Side):
         return shown
 
     def memory(self):
-        with open(f"/proc/{self.facts['agent']}/status", encoding="ascii") as file:
-            status = dict(re.findall(r"(\w+):\s+(\d+) kB", file.read()))
-        return {"residentKb": int(status["VmRSS"]), "anonymousKb": int(status["RssAnon"]),
+        return {**process_memory(self.facts["agent"]),
                 "kernelKb": sum(int(one["bytes_memlock"]) for one in self.maps()) // 1024}
 
 
@@ -213,7 +267,15 @@ class SluiceXdp(Sluice):
             raise Failure(f"{self.name}: nothing left by XDP")
 
 
-class Peer(Side):
+class Netfilter(Side):
+    """Rules, through which every packet of a service goes."""
+
+    def check(self, ways):
+        if ways and self.tracked() == 0:
+            raise Failure(f"{self.name}: nothing went through its rules")
+
+
+class Peer(Netfilter):
     """kube-proxy's rules, put in by the programs that kube-proxy runs."""
 
     def program(self):
@@ -249,10 +311,6 @@ class Peer(Side):
 
     def memory(self):
         return {"kernelKb": self.kernel_kb}
-
-    def check(self, ways):
-        if ways and self.tracked() == 0:
-            raise Failure(f"{self.name}: nothing went through its rules")
 
 
 class Iptables(Peer):

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # One cluster of run.sh, until standard input ends: the namespaces of test/e2e/cluster.sh, a backend
-# in a pod of each node with ten addresses, and, with manifests, an agent on each node. Prints one
-# JSON object when it stands. What else does the services of this cluster is up to the caller.
+# in a pod of each node with ten addresses, and, with manifests, an agent on each node, or an API
+# server that kube-proxy will follow. Prints one JSON object when it stands. What else does the
+# services of this cluster is up to the caller.
 #
 # usage: contender.sh BENCH [MANIFESTS [flag of sluiced...]]
+#        contender.sh BENCH --kube-proxy MODE PODS IPTABLES    (contender_kube_proxy.sh)
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=../e2e/cluster.sh
 source "$root/test/e2e/cluster.sh"
 
-bench=$1 manifests=${2:-}
+bench=$1 manifests=${2:-} kube_proxy=''
 flags=("${@:3}")
+if [[ $manifests == --kube-proxy ]]; then
+  manifests='' kube_proxy=1
+  # shellcheck source=contender_kube_proxy.sh
+  source "$root/test/bench/contender_kube_proxy.sh"
+fi
 
 # A backend's pod: ten addresses more, and who serves on all of them.
 backend() {
@@ -62,7 +69,12 @@ if [[ -n $manifests ]]; then
 else
   straight_through_node_a
 fi
+[[ -z $kube_proxy ]] || kube_proxy_open "${flags[@]}"
 printf '{"cluster": "%s", "folder": "%s", "cgroup": "%s", "bpffs": "%s", ' \
   "$CLUSTER" "$CLUSTER_DIR" "$(cluster_cgroup node-a)" "$CLUSTER_BPFFS-node-a"
-printf '"agent": %d, "startMs": %d}\n' "${CLUSTER_PIDS[sluiced-node-a]:-0}" "$started"
-cat >/dev/null
+printf '"agent": %d, "startMs": %d, "api": "%s"}\n' "${CLUSTER_PIDS[sluiced-node-a]:-0}" \
+  "$started" "${API_URL:-}"
+# Nobody is told to start anything where there is nothing but agents.
+while read -r node; do
+  kube_proxy_start "$node"
+done

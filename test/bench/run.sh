@@ -16,10 +16,13 @@ quarters of an hour, with --quick four minutes; leave the machine alone meanwhil
 
 Sides, each in a cluster of its own, all standing at the same time and measured in turn, 50 ms each:
 straight to the backend; sluice (at connect() and by packet); sluice-xdp; and the iptables and
-nftables rules that kube-proxy 1.36 writes for the same Services.
+nftables rules that kube-proxy 1.36 writes for the same Services. kube-proxy itself, in these two
+modes and with an API server, is measured as well where KUBEBUILDER_ASSETS names a folder with etcd,
+kube-apiserver, kubectl and kube-proxy, of one release.
 
   --services N,N     numbers of Services (1,10,100,1000,10000; quick: 10,1000)
-  --sides A,B        of straight,sluice,sluice-xdp,iptables,nftables
+  --sides A,B        of straight,sluice,sluice-xdp,iptables,nftables,kube-proxy-iptables,
+                     kube-proxy-nftables
   --paths A,B        of pod-local,pod-remote,outside-local,outside-remote
   --traffic A,B      of CRR,RR,stream,UDP RR (quick: CRR,RR)
   --rounds N         of each measurement (100; quick: 10)
@@ -98,6 +101,7 @@ with open("/proc/meminfo", encoding="ascii") as file:
 with open("/etc/os-release", encoding="utf-8") as file:
     system = re.search(r'PRETTY_NAME="(.*)"', file.read())
 root = os.environ["BENCH_ROOT"]
+proxy = os.path.join(os.environ.get("KUBEBUILDER_ASSETS", ""), "kube-proxy")
 print(json.dumps({
     "Linux": os.uname().release,
     "on": system[1] if system else "unknown",
@@ -107,23 +111,25 @@ print(json.dumps({
     "sluice": said("git", "-C", root, "describe", "--always", "--dirty"),
     "iptables": said("iptables-legacy", "--version").removeprefix("iptables "),
     "nft": said("nft", "--version").removeprefix("nftables "),
+    **({"kube-proxy": said(proxy, "--version")} if os.access(proxy, os.X_OK) else {}),
     "load before": f"{os.getloadavg()[0]:.1f}",
     "at": said("date", "--iso-8601=minutes")}))
 PY
 }
 
+measure=(python3 -B "$here/bench_run.py" "$CLUSTER_BIN" "$output" --services "$services"
+  --rounds "$rounds" "${flags[@]}")
+[[ -n $built ]] || "$root/third_party/install.sh" || exit 2
+# Before the build, which takes longer.
+"${measure[@]}" --check || exit 2
 mkdir -p "$output"
-if [[ -z $built ]]; then
-  "$root/third_party/install.sh" || exit 2
-  build
-fi
+[[ -n $built ]] || build
 trap 'rm -rf "$output/work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 BENCH_ROOT=$root machine >"$output/machine.json"
 code=0
-python3 -B "$here/bench_run.py" "$CLUSTER_BIN" "$output" --services "$services" \
-  --rounds "$rounds" "${flags[@]}" || code=$?
+"${measure[@]}" || code=$?
 [[ -s $output/results.jsonl ]] || exit $((code ? code : 1))
 python3 -B "$here/bench_report.py" "$output"
 printf '\nAll of it: %s\n' "$output"
