@@ -20,7 +20,7 @@ from bench_objects import LETTERS
 
 CLIENT_PORTS = {True: [10000, 19999], False: [20000, 29999]}  # in the agent's cgroup, or not
 FOLLOW_PORTS = range(30000, 64000)
-FOLLOW_MOST = 8000  # at a time: a quarter of a minute
+FOLLOW_MOST = 8000  # at a time: a quarter of a minute, or more than one if nobody answers
 
 # Nanoseconds: before something was done, when that was done, and when traffic followed.
 Times = collections.namedtuple("Times", ("begin", "done", "followed"))
@@ -154,6 +154,7 @@ class Side:
                     while not select.select([process.stdout], [], [], 1)[0]:
                         self.check_running()
                     line = process.stdout.readline()
+                    words = b"" if line else process.stderr.read()
                 finally:
                     process.kill()  # if it has not ended
             if line:
@@ -161,8 +162,9 @@ class Side:
                 self.next_port += followed["ports"]
                 return Times(begin, done, followed["at"])
             self.next_port += FOLLOW_MOST
-            if time.monotonic() > last:
-                raise Failure(f"{self.name}: {client} is never answered by {self.objects.web_pod}")
+            if time.monotonic() > last or b"no other backend answers" not in words:
+                raise Failure(f"{self.name}, {client} asks for {self.objects.web_pod}: "
+                              f"{words.decode(errors='replace').strip()}")
 
     def check_running(self):
         """Ends the run if something has ended that a change waits for."""
