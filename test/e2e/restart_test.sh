@@ -75,3 +75,24 @@ web_on b1
 cluster_agent node-a "$MANIFESTS"
 expect_match 'from a pod' "$(probe a1 $WEB4 80)" '^answer b1'
 expect_match 'from outside, to another node' "$(probe client "$node6" 30080)" '^answer b1'
+
+# As after an upgrade from a version without it: until it is known who has flows, everybody may.
+step 'a table of clients that is lost'
+clients_marked() {
+  cluster_ctl node-a -o json maps |
+    json "next(one['used'] / one['size'] for one in d['maps'] if one['name'] == 'sl_clients')"
+}
+clients_are_few() {
+  python3 -c 'import sys; sys.exit(not 0 < float(sys.argv[1]) < 0.01)' "$(clients_marked)"
+}
+load_start held_on client "$node4:30080" --requests 20 --concurrency 2
+load_some_more held_on
+cluster_kill sluiced-node-a
+rm "$CLUSTER_BPFFS-node-a/v1/sl_clients"
+cluster_agent node-a "$MANIFESTS"
+expect_equal 'marked at the start' "$(clients_marked)" 1.0
+load_some_more held_on
+EVENTUALLY=30 eventually 'the sweeps have found out' clients_are_few
+load_some_more held_on
+expect_equal 'those with flows stay marked' "$(clients_are_few && echo yes)" yes
+load_stop_without_failure held_on
