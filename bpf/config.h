@@ -12,7 +12,7 @@
 /* Buckets of sl_opening less one: a power of two less one, equal to the map's real size. */
 const volatile __u32 sl_opening_mask = 32768 - 1;
 /* The same of sl_clients. */
-const volatile __u32 sl_clients_mask = 65536 - 1;
+const volatile __u32 sl_clients_mask = 131072 - 1;
 
 /* Of the socket programs: the cookie of the node's own network namespace. */
 const volatile __u64 sl_node_netns;

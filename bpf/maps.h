@@ -117,7 +117,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct client_word);
-	__uint(max_entries, 65536); /* by the size of sl_flows; a power of two */
+	__uint(max_entries, 131072); /* by the size of sl_flows; a power of two */
 } sl_clients SEC(".maps");
 
 struct {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Which clients may have an established flow (sl_clients): what opens a flow is asked about here,
- * in a table of a few hundred KiB, before it is looked for in sl_flows, most of which is in
- * nobody's cache. Of a client two bits are set in one word; if one is clear, sl_flows has no row of
- * it; if both are set, that says nothing.
+ * in a table of a MiB, before it is looked for in sl_flows, most of which is in nobody's cache. Of
+ * a client two bits of a word are set; if one is clear, sl_flows has no row of it; if both are set,
+ * that says nothing.
  *
  * A flow is remembered under its client's address, port and protocol. With SL_FLOW_SNAT answers
  * come to a port of the node's, and it is remembered under their tuple as well. Programs set bits
- * before they write rows. The agent clears those that no row has any more
- * (control/gc/client_marks.h): to let it see that bits were set again meanwhile, each setting also
- * counts in the word.
+ * before they write rows. That bits do not stay for ever, a word has two halves, either of which
+ * may say that a client is known: programs set bits in one (node_config.clients_half), the agent
+ * adds those of the rows that its sweep finds, and then clears the other and has programs go on
+ * there (control/gc/client_marks.h).
  */
 #pragma once
 
@@ -18,14 +19,13 @@
 SL_ABI_BEGIN
 
 enum {
-	SL_CLIENT_BITS = 48,	 /* of each word; above them is the count */
-	SL_CLIENT_FLOW_ROWS = 8, /* rows of sl_flows that there is a word for */
+	SL_CLIENT_FLOW_ROWS = 4, /* rows of sl_flows that there is a word for */
 	/* The hash's bits below say which bits, those above which word. */
 	SL_CLIENT_INDEX_SHIFT = 10,
 };
 
 struct client_word {
-	__u64 bits;
+	__u32 half[2];
 };
 SL_ABI_SIZE(client_word, 8);
 
@@ -59,14 +59,12 @@ static inline __attribute__((always_inline)) __u32 client_index(__u32 hash)
 	return hash >> SL_CLIENT_INDEX_SHIFT;
 }
 
-/* Both bits of a hash; now and then they are one. */
-static inline __attribute__((always_inline)) __u64 client_bits(__u32 hash)
+/* Both bits of a hash, in a half; now and then they are one. */
+static inline __attribute__((always_inline)) __u32 client_bits(__u32 hash)
 {
-	__u32 low = hash & ((1U << SL_CLIENT_INDEX_SHIFT) - 1);
-	__u32 other = hash * 0x9e3779b1U >> (32 - SL_CLIENT_INDEX_SHIFT);
+	__u32 other = hash * 0x9e3779b1U >> 27;
 
-	return 1ULL << (low * SL_CLIENT_BITS >> SL_CLIENT_INDEX_SHIFT) |
-	       1ULL << (other * SL_CLIENT_BITS >> SL_CLIENT_INDEX_SHIFT);
+	return 1U << (hash & 31) | 1U << other;
 }
 
 SL_ABI_END

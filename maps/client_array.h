@@ -15,7 +15,7 @@ namespace sluice {
 // A view; the memory belongs to MapSet (or, in tests, to a vector). Thread-compatible.
 class ClientArray {
  public:
-  static constexpr std::uint64_t kBits = (std::uint64_t{1} << abi::SL_CLIENT_BITS) - 1;
+  static constexpr std::uint32_t kBits = 32;  // of a half
 
   // A power of two of them.
   explicit ClientArray(std::span<abi::client_word> words) : words_(words) {}
@@ -23,43 +23,43 @@ class ClientArray {
   std::uint32_t size() const { return static_cast<std::uint32_t>(words_.size()); }
   std::uint32_t IndexOf(std::uint32_t hash) const { return abi::client_index(hash) & (size() - 1); }
 
-  // `index` must be below size() in all of these. The whole word: what compares equal later has had
-  // no bit set meanwhile.
-  std::uint64_t Read(std::uint32_t index) const {
-    return Word(index).load(std::memory_order_acquire);
+  // Of a client or a tuple of answers, as programs do it. `half`: 0 or 1.
+  void Mark(std::uint32_t half, std::uint32_t hash) {
+    Set(half, IndexOf(hash), abi::client_bits(hash));
   }
-  void Set(std::uint32_t index, std::uint64_t bits) {
-    Word(index).fetch_or(bits & kBits, std::memory_order_acq_rel);
+  bool Has(std::uint32_t half, std::uint32_t hash) const {
+    return (abi::client_bits(hash) & ~Half(half, IndexOf(hash)).load()) == 0;
   }
-  // Takes all bits away but `kept`. False: somebody has set one since `read` was read.
-  bool Keep(std::uint32_t index, std::uint64_t read, std::uint64_t kept) {
-    __u64 expected = read;
-    return Word(index).compare_exchange_strong(expected, (read & ~kBits) | (read & kept),
-                                               std::memory_order_acq_rel);
-  }
+  bool Has(std::uint32_t hash) const { return Has(0, hash) || Has(1, hash); }
 
-  // Of a client or a tuple of answers, as programs do it.
-  void Mark(std::uint32_t hash) { Set(IndexOf(hash), abi::client_bits(hash)); }
-  bool Has(std::uint32_t hash) const {
-    return (abi::client_bits(hash) & ~Read(IndexOf(hash))) == 0;
-  }
   // Nobody is known not to have a flow.
   void MarkAll() {
-    for (std::uint32_t index = 0; index < size(); ++index) Set(index, kBits);
+    for (std::uint32_t index = 0; index < size(); ++index) {
+      for (const std::uint32_t half : {0u, 1u}) Set(half, index, ~std::uint32_t{0});
+    }
+  }
+  void Clear(std::uint32_t half) {
+    for (std::uint32_t index = 0; index < size(); ++index) Half(half, index).store(0);
   }
 
-  // Bits that are set. Cost: reads the table.
+  // Bits that are set in either half. Cost: reads the table.
   std::uint64_t CountSet() const {
     std::uint64_t set = 0;
     for (std::uint32_t index = 0; index < size(); ++index) {
-      set += static_cast<std::uint64_t>(std::popcount(Read(index) & kBits));
+      const std::uint32_t both = Half(0, index).load() | Half(1, index).load();
+      set += static_cast<std::uint64_t>(std::popcount(both));
     }
     return set;
   }
 
  private:
-  std::atomic_ref<__u64> Word(std::uint32_t index) const {
-    return std::atomic_ref<__u64>(words_[index].bits);
+  std::atomic_ref<__u32> Half(std::uint32_t half, std::uint32_t index) const {
+    return std::atomic_ref<__u32>(words_[index].half[half & 1]);
+  }
+  void Set(std::uint32_t half, std::uint32_t index, std::uint32_t bits) {
+    // A sweep comes by the same rows each time.
+    const std::atomic_ref<__u32> word = Half(half, index);
+    if ((bits & ~word.load()) != 0) word.fetch_or(bits);
   }
 
   std::span<abi::client_word> words_;

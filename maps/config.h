@@ -41,7 +41,7 @@ struct node_config {
 	__u16 tunnel_mss[SL_FAMILY_COUNT];
 	__u8 tunnel_kind;		      /* enum sl_tunnel_kind */
 	__u8 snat_addresses[SL_FAMILY_COUNT]; /* how many of snat_address there are */
-	__u8 marks_clients; /* 1: the programs that write rows of sl_flows set bits of sl_clients */
+	__u8 clients_half;		      /* 0 or 1: where programs set bits of sl_clients */
 };
 SL_ABI_SIZE(node_config, 368);
 

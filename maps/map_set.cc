@@ -118,7 +118,8 @@ std::span<const MapShape> ExpectedMaps() {
       Shape<abi::flow, abi::flow_entry>(names::kFlows, BPF_MAP_TYPE_HASH, 524288),
       Shape<uint32_t, abi::opening_bucket>(names::kOpening, BPF_MAP_TYPE_ARRAY, 32768,
                                            BPF_F_MMAPABLE),
-      Shape<uint32_t, abi::client_word>(names::kClients, BPF_MAP_TYPE_ARRAY, 65536, BPF_F_MMAPABLE),
+      Shape<uint32_t, abi::client_word>(names::kClients, BPF_MAP_TYPE_ARRAY, 131072,
+                                        BPF_F_MMAPABLE),
       Shape<uint32_t, abi::snat_ports>(names::kSnatPorts, BPF_MAP_TYPE_ARRAY, abi::SL_SNAT_TABLES,
                                        BPF_F_MMAPABLE),
       Shape<uint32_t, abi::node>(names::kNodes, BPF_MAP_TYPE_ARRAY, abi::SL_NODES),
@@ -336,7 +337,7 @@ absl::StatusOr<std::vector<MapUse>> MapSet::Use() const {
   uses.push_back({names::kOpening, opening,
                   std::uint64_t{maps_->opening->max_entries()} * abi::SL_OPENING_WAYS});
   uses.push_back({names::kClients, maps_->clients->CountSet(),
-                  std::uint64_t{maps_->clients->size()} * abi::SL_CLIENT_BITS});
+                  std::uint64_t{maps_->clients->size()} * ClientArray::kBits});
   std::uint64_t snat_tables = 0;
   for (std::uint32_t table = 0; table < maps_->snat_ports->size(); ++table) {
     snat_tables += maps_->snat_ports->Touched(table);

@@ -18,8 +18,14 @@ static __always_inline struct client_word *client_word(__u32 hash)
 static __always_inline bool client_is_known(__u32 hash)
 {
 	const struct client_word *word = client_word(hash);
+	__u32 bits = client_bits(hash);
+	__u64 halves;
 
-	return !word || !(client_bits(hash) & ~*(const volatile __u64 *)&word->bits);
+	if (!word)
+		return true;
+	/* At once: what goes from one half to the other meanwhile is in one of them. */
+	halves = *(const volatile __u64 *)word;
+	return !(bits & ~(__u32)halves) || !(bits & ~(__u32)(halves >> 32));
 }
 
 /*
@@ -29,16 +35,18 @@ static __always_inline bool client_is_known(__u32 hash)
 static __always_inline bool client_is_known_after(__u32 hash, __u32 seen)
 {
 	asm volatile("%[seen] &= 0" : [seen] "+r"(seen));
-	return client_is_known(hash + (seen << SL_CLIENT_INDEX_SHIFT));
+	return client_is_known(hash + seen);
 }
 
-/* Before a row is written. Both are whole barriers: who finds the row finds the bits. */
-static __always_inline void client_mark(__u32 hash)
+/*
+ * Before a row is written. Who finds the row finds the bits: a row is published by releasing its
+ * bucket's lock; so does who finds that the flow's place in sl_opening is free again, which is
+ * behind another lock.
+ */
+static __always_inline void client_mark(__u32 hash, __u32 half)
 {
 	struct client_word *word = client_word(hash);
 
-	if (!word)
-		return;
-	__sync_fetch_and_add(&word->bits, 1ULL << SL_CLIENT_BITS);
-	__sync_fetch_and_or(&word->bits, client_bits(hash));
+	if (word)
+		__sync_fetch_and_or(&word->half[half & 1], client_bits(hash));
 }

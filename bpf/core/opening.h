@@ -428,16 +428,22 @@ __noinline int opening_clear(struct packet *p)
 	return 0;
 }
 
-/* Remembers the client of p->flow, which is to be established, and its answers if need be. */
+/*
+ * Remembers the client of p->flow, which is to be established, and with SNAT its answers. (Without,
+ * their destination is the client. That is no address and port that SNAT gives out: the node's own
+ * packets meet no ingress hook.)
+ */
 static __noinline int opening_mark(const struct packet *p)
 {
-	__u32 hash;
+	__u32 zero = 0, hash, half;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
-	client_mark(p->client);
+	half = config ? config->clients_half : 0;
+	client_mark(p->client, half);
 	if (p->flow.entry.flags & SL_FLOW_SNAT) {
 		hash = opening_hash(&p->flow.entry.new_source, p->flow.entry.new_source_port,
 				    p->flow.key.protocol);
-		client_mark(opening_answer_hash(p, hash));
+		client_mark(opening_answer_hash(p, hash), half);
 	}
 	return 0;
 }

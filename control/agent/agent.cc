@@ -161,7 +161,9 @@ absl::Status Agent::CreateParts() {
 
   ASSIGN_OR_RETURN(BpfMap flows,
                    BpfMap::OpenPinned(absl::StrCat(PinFolder(options_.bpffs), "/", names::kFlows)));
-  client_marks_ = std::make_unique<ClientMarks>(maps.clients(), node_->hash_seed());
+  client_marks_ = std::make_unique<ClientMarks>(
+      maps.clients(), node_->config().hash_seed, node_->config().clients_half,
+      [this](std::uint32_t half) { return node_->UseClientsHalf(half); });
   sweep_ = std::make_unique<ConntrackSweep>(
       std::make_unique<BpfFlowCursor>(std::move(flows)),
       ConntrackSweep::Tables{maps.flows(), maps.backends(), maps.service_names()}, clock_,

@@ -21,7 +21,7 @@ void Agent::StartSweeps() {
 // What is set right with what a sweep has found.
 absl::Status Agent::OnSwept() {
   const SweepCounts& counts = sweep_->counts();
-  client_marks_->Finish();
+  RETURN_IF_ERROR(Annotate(client_marks_->Finish(), "marks of clients"));
   RETURN_IF_ERROR(Annotate(load_count_->Finish(counts.connections), "count of connections"));
   RETURN_IF_ERROR(Annotate(snat_ports_->Finish(counts.snat_ports), "SNAT ports"));
   TellOfSnatPorts();
@@ -47,10 +47,7 @@ void Agent::TellOfSnatPorts() {
 
 void Agent::SweepStep() {
   const std::uint64_t begin_ns = clock_.MonotonicNs();
-  if (!sweep_running_) {
-    load_count_->Begin(reconciler_->CountedBackends());
-    client_marks_->Begin();
-  }
+  if (!sweep_running_) load_count_->Begin(reconciler_->CountedBackends());
   absl::StatusOr<bool> ended = sweep_->Step();
   if (ended.ok() && *ended) {
     const absl::Status after = OnSwept();

@@ -21,6 +21,7 @@
 #include "control/base/errno_status.h"
 #include "control/base/names.h"
 #include "control/base/status_macros.h"
+#include "control/datapath/loader.h"
 #include "control/datapath/node_config.h"
 #include "control/datapath/socket_programs.h"
 
@@ -90,23 +91,14 @@ absl::Status NodeDatapath::Load() {
   const std::string folder = PinFolder(options_.bpffs);
   ASSIGN_OR_RETURN(MapSet maps, MapSet::OpenPinned(folder));
   maps_ = std::make_unique<MapSet>(std::move(maps));
-  RETURN_IF_ERROR(CheckClients(loaded));
+  // Of flows that are there a new table does not know: until two sweeps have ended, all clients may
+  // have some.
+  if (loaded.new_clients) maps_->clients().MarkAll();
   ASSIGN_OR_RETURN(attacher_,
                    Attacher::Create(folder, mode_, std::move(loaded.programs), *record_));
   notice_(Severity::kInfo,
           absl::StrCat("programs loaded (", loaded.reused_maps ? "on the pinned maps" : "new maps",
                        " in ", folder, ", kernel ", features_.kernel, ")"));
-  return absl::OkStatus();
-}
-
-// Programs of before sl_clients was there have written rows that it does not know: then all clients
-// may have flows, until two sweeps have ended.
-absl::Status NodeDatapath::CheckClients(const LoadedPrograms& loaded) {
-  if (!loaded.reused_maps) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::optional<abi::node_config> config, maps_->config().Lookup(0));
-  if (loaded.new_clients || !config.has_value() || config->marks_clients == 0) {
-    maps_->clients().MarkAll();
-  }
   return absl::OkStatus();
 }
 
@@ -248,7 +240,7 @@ void NodeDatapath::WriteConfig() {
   abi::node_config config = MakeNodeConfig(
       addresses_, options_.snat_ports, service_range_ ? service_cidrs_ : std::vector<IpPrefix>{});
   config.hash_seed = config_.hash_seed;
-  config.marks_clients = 1;
+  config.clients_half = config_.clients_half;
   config.tunnel_kind = static_cast<__u8>(options_.tunnel);
   for (const abi::sl_family family : {abi::SL_FAMILY_V4, abi::SL_FAMILY_V6}) {
     config.tunnel_mss[family] =
@@ -266,6 +258,14 @@ void NodeDatapath::WriteConfig() {
     return;
   }
   config_ = config;
+}
+
+absl::Status NodeDatapath::UseClientsHalf(std::uint32_t half) {
+  abi::node_config config = config_;
+  config.clients_half = static_cast<__u8>(half);
+  RETURN_IF_ERROR(WriteRow(maps_->config(), config));
+  config_ = config;
+  return absl::OkStatus();
 }
 
 void NodeDatapath::Attach(const std::vector<Interface>& interfaces) {

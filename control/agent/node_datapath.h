@@ -20,7 +20,6 @@
 #include "control/datapath/attachment.h"
 #include "control/datapath/drop_events.h"
 #include "control/datapath/feature_probe.h"
-#include "control/datapath/loader.h"
 #include "control/datapath/network_monitor.h"
 #include "control/datapath/node_addresses.h"
 #include "control/datapath/node_record.h"
@@ -61,14 +60,16 @@ class NodeDatapath {
   const NodeAddresses& addresses() const { return addresses_; }
   const std::vector<AttachedInterface>& interfaces() const { return attached_; }
   const DropEvents& drops() const { return *drops_; }
-  std::uint32_t hash_seed() const { return config_.hash_seed; }
+  // What programs are told.
+  const abi::node_config& config() const { return config_; }
+  // Of sl_clients. Errors: those of Table::Update; programs go on where they were then.
+  absl::Status UseClientsHalf(std::uint32_t half);
   // What does not work as it should, for people.
   std::vector<std::string> Degraded() const;
 
  private:
   NodeDatapath(const AgentOptions& options, EventLoop& loop, NoticeSink notice);
   absl::Status Load();
-  absl::Status CheckClients(const LoadedPrograms& loaded);
   absl::Status WriteMeta(const Clock& clock);
   void ServeSockets();
   void LoadXdp();

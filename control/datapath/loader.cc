@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstdio>
@@ -112,7 +113,8 @@ absl::Status SetClientsSize(bpf_object* object, const PinnedMaps& pinned) {
   bpf_map* clients = bpf_object__find_map_by_name(object, names::kClients);
   const bpf_map* flows = bpf_object__find_map_by_name(object, names::kFlows);
   if (clients == nullptr || flows == nullptr) return absl::InternalError("no sl_clients or flows");
-  std::uint32_t words = std::bit_ceil(bpf_map__max_entries(flows) / abi::SL_CLIENT_FLOW_ROWS | 1U);
+  std::uint32_t words =
+      std::bit_ceil(std::max(1U, bpf_map__max_entries(flows) / abi::SL_CLIENT_FLOW_ROWS));
   if (const auto found = pinned.find(names::kClients); found != pinned.end()) {
     words = found->second.shape().max_entries;
   }
@@ -278,10 +280,10 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   RETURN_IF_ERROR(SetSizes(skeleton->obj, sizes, pinned, loaded.kept_sizes));
   RETURN_IF_ERROR(SetClientsSize(skeleton->obj, pinned));
   // What the programs before have seen is not known: for a while replies are looked for as after a
-  // flow that found the table full.
+  // flow that found the table full. (A tick ago: in the one that runs none would be established.)
   if (loaded.reused_maps) {
     skeleton->bss->sl_flows_full_tick =
-        static_cast<std::uint32_t>(SystemClock().MonotonicNs() >> abi::SL_TICK_SHIFT);
+        static_cast<std::uint32_t>(SystemClock().MonotonicNs() >> abi::SL_TICK_SHIFT) - 1;
   }
   // The programs find a bucket by masking a hash: the mask follows the map's real size.
   skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keeps the table of clients that may have an established flow (sl_clients) true. The programs set
-// bits, before they write rows of sl_flows, and nobody tells them of a flow that is over: after
-// each sweep what no row has any more is cleared, and what a row lacks is set.
+// bits, before they write rows of sl_flows, and nobody tells them of a flow that is over.
 //
-// A bit must never be clear while there is a row that needs it. A sweep sees every row that is
-// there all the while it runs, so what may be missed is a row that was written meanwhile. Setting a
-// bit also counts in its word, even if it was set before, and a program writes its row within
-// microseconds of that. So bits are cleared only in a word that has not changed since the *last*
-// sweep began: all rows that it stands for were there before this one.
+// Bits must never be clear in both halves of a word while there is a row that needs them. A sweep
+// sets those of every row that it comes by in the half that programs set theirs in. It misses only
+// rows that were written while it ran, of which the programs have set the bits. So at its end that
+// half has all, and the other is cleared. Programs go on there, so that next time this one can be
+// cleared. A program that has read which half just before that change may set bits in the old one
+// after it, and write its row; the next sweep, seconds later, finds the row.
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
 
 #include "control/gc/flow_cursor.h"
 #include "maps/client_array.h"
@@ -21,30 +24,25 @@ namespace sluice {
 // Thread: loop only.
 class ClientMarks {
  public:
-  // `clients` must outlive this. `seed`: node_config.hash_seed. All of it may be wrong, and set
-  // where it need not be, until two sweeps have ended.
-  ClientMarks(ClientArray& clients, std::uint32_t seed) : clients_(clients), seed_(seed) {}
+  // Has programs set bits in this half from now on (node_config.clients_half).
+  using UseHalf = std::function<absl::Status(std::uint32_t)>;
 
-  // A sweep of sl_flows begins, after one that has ended or failed. Cost: reads the table.
-  void Begin();
-  // It has come to this row, of either direction.
+  // `clients` must outlive this. `seed`: node_config.hash_seed; `half`: where programs set bits
+  // now. Sweeps must begin seconds after this, and after each Finish().
+  ClientMarks(ClientArray& clients, std::uint32_t seed, std::uint32_t half, UseHalf use_half)
+      : clients_(clients), seed_(seed), half_(half & 1), use_half_(std::move(use_half)) {}
+
+  // The sweep has come to this row, of either direction. One that fails need not be told.
   void See(const FlowRow& row);
-  // It has ended. Cost: reads the table, writes what differs.
-  void Finish();
-
-  // Words of which bits were cleared since the start.
-  std::uint64_t cleared() const { return cleared_; }
+  // It has ended, having come by all rows. Cost: writes half of the table. Errors: those of
+  // `use_half`; then bits stay for longer.
+  absl::Status Finish();
 
  private:
-  void Need(std::uint32_t hash);
-
   ClientArray& clients_;
   const std::uint32_t seed_;
-  std::vector<std::uint64_t> needed_;  // bits of the rows seen, by word
-  // The words as they were when this sweep began, and the last one; empty before.
-  std::vector<std::uint64_t> at_begin_;
-  std::vector<std::uint64_t> at_last_begin_;
-  std::uint64_t cleared_ = 0;
+  std::uint32_t half_;
+  const UseHalf use_half_;
 };
 
 }  // namespace sluice

@@ -71,14 +71,19 @@ class Api:
                 connection.close()
                 if last:
                     raise Failure(f"{method} {path}: {error!r}") from error
+        if answer.status == 409 and method == "POST" and last:
+            return  # made by the first of the two, whose answer was lost
         if answer.status >= 300:
             raise Failure(f"the API server refuses {method} {path}: {answer.status} "
                           f"{message_of(text)}")
 
     def ask_all(self, requests):
         """Returns when all are answered, in no order."""
-        for _ in self.pool.map(self.ask, requests):
-            pass
+        try:
+            for _ in self.pool.map(self.ask, requests):
+                pass
+        except concurrent.futures.BrokenExecutor as error:
+            raise Failure(f"no thread gets into the server's namespace, {self.netns}") from error
         self.used = time.monotonic()
 
     def wake(self):

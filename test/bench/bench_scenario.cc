@@ -242,11 +242,11 @@ absl::Status Scenario::WriteFlows(std::uint32_t first, std::uint32_t last) {
 void Scenario::MarkRow(const abi::flow& key, const abi::flow_entry& entry) {
   ClientArray clients = kernel_.tables().clients();
   if ((entry.flags & abi::SL_FLOW_FORWARD) == 0) return;
-  clients.Mark(abi::client_hash(&key.source, key.source_port, key.protocol, 0));
+  clients.Mark(0, abi::client_hash(&key.source, key.source_port, key.protocol, 0));
   if ((entry.flags & abi::SL_FLOW_SNAT) == 0) return;
-  clients.Mark(abi::client_answer_hash(
-      abi::client_hash(&entry.new_source, entry.new_source_port, key.protocol, 0),
-      &entry.new_destination, entry.new_destination_port, key.protocol));
+  clients.Mark(0, abi::client_answer_hash(
+                      abi::client_hash(&entry.new_source, entry.new_source_port, key.protocol, 0),
+                      &entry.new_destination, entry.new_destination_port, key.protocol));
 }
 
 absl::Status Scenario::FillFlows() {
@@ -262,7 +262,7 @@ absl::Status Scenario::FillFlows() {
       // remembered by both ends, or has one. Where there are both, half of them are pods'.
       const bool of_pod = shape_.pods && base < flows.max_entries() / 2;
       if (of_pod && i % 2 != 0) continue;
-      clients.Mark(abi::client_hash(&rows[i].first.source, 0, 0, 0));
+      clients.Mark(0, abi::client_hash(&rows[i].first.source, 0, 0, 0));
     }
     const absl::Status status = flows.Update(rows).status;
     if (absl::IsResourceExhausted(status)) return absl::OkStatus();

@@ -51,8 +51,20 @@ TEST_P(ClientsTest, AnEstablishedFlowsClientIsMarkedAndWithSnatItsAnswers) {
   EXPECT_TRUE(clients.Has(HashOf(client())));
   EXPECT_EQ(clients.Has(AnswerHash()), kind().snat);
   EXPECT_LE(clients.CountSet(), kind().snat ? 4u : 2u);
-  const std::uint64_t word = clients.Read(clients.IndexOf(HashOf(client())));
-  EXPECT_EQ(word >> abi::SL_CLIENT_BITS, 1u) << "each mark counts, for the agent to see it";
+  EXPECT_FALSE(clients.Has(1, HashOf(client()))) << "not in the half that is not in use";
+}
+
+TEST_P(ClientsTest, BitsAreSetInTheHalfThatTheAgentNamesAndFoundInEither) {
+  Begin(false);
+  abi::node_config config = DefaultConfig();
+  config.clients_half = 1;
+  SetConfig(config);
+  Establish();
+  EXPECT_FALSE(tables().clients().Has(0, HashOf(client())));
+  EXPECT_TRUE(tables().clients().Has(1, HashOf(client())));
+  if (flavor().protocol == IPPROTO_UDP) return;
+  Run(kind().translates, ForwardPacket(Syn()));
+  EXPECT_EQ(OpeningCount(), 0u) << "the connection's own";
 }
 
 TEST_P(ClientsTest, ASynIsLookedForOnlyIfItsClientIsMarked) {

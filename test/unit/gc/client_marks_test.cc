@@ -10,14 +10,15 @@
 #include "control/gc/conntrack_sweep.h"
 #include "maps/client_array.h"
 #include "test/support/packet.h"
+#include "test/support/status_matchers.h"
 
 namespace sluice {
 namespace {
 
+using testing::IsOk;
 using testing::MapAddress;
 
 constexpr std::uint32_t kSeed = 7;
-constexpr std::uint64_t kOneMark = std::uint64_t{1} << abi::SL_CLIENT_BITS;
 
 std::uint32_t Hash(const char* address, std::uint16_t port) {
   const abi::addr addr = MapAddress(address);
@@ -65,20 +66,24 @@ FlowRow Reply(const FlowRow& forward) {
 
 class ClientMarksTest : public ::testing::Test {
  protected:
-  void Sweep(const std::vector<FlowRow>& rows) {
-    marks_.Begin();
+  void See(const std::vector<FlowRow>& rows) {
     for (const FlowRow& row : rows) marks_.See(row);
-    marks_.Finish();
+  }
+  void Sweep(const std::vector<FlowRow>& rows) {
+    See(rows);
+    ASSERT_THAT(marks_.Finish(), IsOk());
   }
   // As a program does before it writes a row.
-  void Promote(std::uint32_t hash) {
-    memory_[array_.IndexOf(hash)].bits += kOneMark;
-    array_.Mark(hash);
-  }
+  void Promote(std::uint32_t hash) { array_.Mark(half_, hash); }
 
   std::vector<abi::client_word> memory_ = std::vector<abi::client_word>(64);
   ClientArray array_{memory_};
-  ClientMarks marks_{array_, kSeed};
+  std::uint32_t half_ = 0;  // as programs are told
+  absl::Status use_half_status_;
+  ClientMarks marks_{array_, kSeed, half_, [this](std::uint32_t half) {
+                       if (use_half_status_.ok()) half_ = half;
+                       return use_half_status_;
+                     }};
 };
 
 TEST_F(ClientMarksTest, EitherRowNeedsItsClient) {
@@ -112,25 +117,40 @@ TEST_F(ClientMarksTest, WhatNoRowNeedsGoesWithTheSecondSweep) {
   EXPECT_TRUE(array_.Has(Hash("10.1.0.2", 4000)));
 }
 
-TEST_F(ClientMarksTest, WhatIsPromotedWhileASweepRunsStays) {
+TEST_F(ClientMarksTest, WhoHasAFlowIsKnownAtEveryMoment) {
   const std::uint32_t hash = Hash("10.1.0.1", 4000);
   Promote(hash);
-  Sweep({});
-  marks_.Begin();
-  Promote(hash);  // the same bits: only the count tells; its row comes behind the sweep
-  marks_.Finish();
-  EXPECT_TRUE(array_.Has(hash));
-  Sweep({Forward("10.1.0.1", 4000)});
-  EXPECT_TRUE(array_.Has(hash));
+  for (int sweep = 0; sweep < 5; ++sweep) {
+    EXPECT_TRUE(array_.Has(hash));
+    See({Forward("10.1.0.1", 4000)});
+    EXPECT_TRUE(array_.Has(hash));
+    ASSERT_THAT(marks_.Finish(), IsOk());
+    EXPECT_TRUE(array_.Has(hash));
+  }
 }
 
-// A program that was held up between its mark and its row, for as long as a sweep of an empty table
-// takes.
-TEST_F(ClientMarksTest, WhatIsPromotedJustBeforeASweepStays) {
+TEST_F(ClientMarksTest, WhatIsPromotedWhileASweepRunsStaysUntilTheNextFindsIt) {
   const std::uint32_t hash = Hash("10.1.0.1", 4000);
+  for (int before = 0; before < 2; ++before) {  // in either half
+    Sweep({});
+    Promote(hash);  // its row comes behind the sweep
+    ASSERT_THAT(marks_.Finish(), IsOk());
+    EXPECT_TRUE(array_.Has(hash));
+    Sweep({Forward("10.1.0.1", 4000)});
+    EXPECT_TRUE(array_.Has(hash));
+  }
+}
+
+// A program that has read which half before the change, and sets its bits after it.
+TEST_F(ClientMarksTest, WhatIsPromotedIntoTheOldHalfStaysUntilTheNextFindsIt) {
+  const std::uint32_t hash = Hash("10.1.0.1", 4000);
+  const std::uint32_t old_half = half_;
   Sweep({});
-  Promote(hash);
-  Sweep({});
+  ASSERT_NE(half_, old_half);
+  array_.Mark(old_half, hash);
+  See({Forward("10.1.0.1", 4000)});
+  EXPECT_TRUE(array_.Has(hash));
+  ASSERT_THAT(marks_.Finish(), IsOk());
   EXPECT_TRUE(array_.Has(hash));
 }
 
@@ -138,19 +158,24 @@ TEST_F(ClientMarksTest, AfterAllWereMarkedTwoSweepsLeaveTheTruth) {
   array_.MarkAll();
   const std::vector<FlowRow> rows = {Forward("10.1.0.2", 4000)};
   Sweep(rows);
-  EXPECT_EQ(array_.CountSet(), memory_.size() * abi::SL_CLIENT_BITS);
+  EXPECT_EQ(array_.CountSet(), memory_.size() * ClientArray::kBits);
   Sweep(rows);
   EXPECT_LE(array_.CountSet(), 2u);
   EXPECT_TRUE(array_.Has(Hash("10.1.0.2", 4000)));
-  EXPECT_EQ(marks_.cleared(), memory_.size());
 }
 
-TEST_F(ClientMarksTest, ASweepThatFailedClearsNothing) {
-  Promote(Hash("10.1.0.1", 4000));
-  Sweep({Forward("10.1.0.1", 4000)});
-  marks_.Begin();  // fails before it has come to the row
-  Sweep({Forward("10.1.0.1", 4000)});
-  EXPECT_TRUE(array_.Has(Hash("10.1.0.1", 4000)));
+TEST_F(ClientMarksTest, WhileProgramsCannotBeToldTheirHalfIsKept) {
+  const std::uint32_t hash = Hash("10.1.0.1", 4000);
+  use_half_status_ = absl::UnavailableError("busy");
+  for (int sweep = 0; sweep < 3; ++sweep) {
+    Promote(hash);
+    EXPECT_FALSE(marks_.Finish().ok());
+    EXPECT_TRUE(array_.Has(hash));
+  }
+  use_half_status_ = absl::OkStatus();
+  Sweep({});
+  Sweep({});
+  EXPECT_FALSE(array_.Has(hash));
 }
 
 }  // namespace
