@@ -207,11 +207,6 @@ static __always_inline void decide_promote(struct packet *p)
 	int kept;
 
 	p->flow.entry.last_seen = now_ticks();
-	/* Once a tick is often enough to see whether there is room again. */
-	if (sl_flows_full_tick && sl_flows_full_tick == p->flow.entry.last_seen) {
-		p->reason = SL_REASON_FLOWS_FULL;
-		return;
-	}
 	if (p->tcp_flags & TCP_FIN)
 		p->flow.entry.flags |= SL_FLOW_FIN_CLIENT;
 	opening_mark(p);

@@ -280,10 +280,10 @@ absl::StatusOr<LoadedPrograms> LoadPrograms(const std::string& bpffs, const MapS
   RETURN_IF_ERROR(SetSizes(skeleton->obj, sizes, pinned, loaded.kept_sizes));
   RETURN_IF_ERROR(SetClientsSize(skeleton->obj, pinned));
   // What the programs before have seen is not known: for a while replies are looked for as after a
-  // flow that found the table full. (A tick ago: in the one that runs none would be established.)
+  // flow that found the table full.
   if (loaded.reused_maps) {
     skeleton->bss->sl_flows_full_tick =
-        static_cast<std::uint32_t>(SystemClock().MonotonicNs() >> abi::SL_TICK_SHIFT) - 1;
+        static_cast<std::uint32_t>(SystemClock().MonotonicNs() >> abi::SL_TICK_SHIFT);
   }
   // The programs find a bucket by masking a hash: the mask follows the map's real size.
   skeleton->rodata->sl_opening_mask = bpf_map__max_entries(skeleton->maps.sl_opening) - 1;

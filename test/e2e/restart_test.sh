@@ -83,7 +83,7 @@ clients_marked() {
     json "next(one['used'] / one['size'] for one in d['maps'] if one['name'] == 'sl_clients')"
 }
 clients_are_few() {
-  python3 -c 'import sys; sys.exit(not 0 < float(sys.argv[1]) < 0.01)' "$(clients_marked)"
+  python3 -c 'import sys; sys.exit(not 0 < float(sys.argv[1]) < 0.2)' "$(clients_marked)"
 }
 load_start held_on client "$node4:30080" --requests 20 --concurrency 2
 load_some_more held_on
@@ -94,5 +94,6 @@ expect_equal 'marked at the start' "$(clients_marked)" 1.0
 load_some_more held_on
 EVENTUALLY=30 eventually 'the sweeps have found out' clients_are_few
 load_some_more held_on
-expect_equal 'those with flows stay marked' "$(clients_are_few && echo yes)" yes
+echo "   marked: $(clients_marked)"
+clients_are_few || fail "those with flows stay marked: got $(clients_marked)"
 load_stop_without_failure held_on
