@@ -250,6 +250,21 @@ static __always_inline bool decide_opens(const struct packet *p)
 }
 
 /*
+ * Is the packet, which opens a flow, to a service, and of a client who has no flows? Then sl_flows
+ * knows nothing of it. *service: as it was found, also if not.
+ */
+static __always_inline bool decide_is_first(struct packet *p, struct service **service)
+{
+	bool is_new;
+
+	/* First: what comes from memory comes while the service is looked up. */
+	opening_set_client(p);
+	is_new = opening_client_is_new(p);
+	*service = service_find(p);
+	return *service && is_new;
+}
+
+/*
  * Decides about p->flow.key, which sl_flows does not know, and its @service, NULL: none. p->client
  * must be set.
  * Return: enum sl_verdict; p->flow.entry for FORWARD; p->reason, also with FORWARD if

@@ -227,7 +227,6 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 {
 	struct service *service = NULL;
 	struct flow_entry *entry = NULL;
-	bool is_new = false;
 	struct packet p;
 	__u32 ifindex;
 	int class;
@@ -247,13 +246,7 @@ static __always_inline int early_ingress(sl_ctx *ctx)
 		return CTX_NEXT;
 	if (relevance_none(&p))
 		return tunnel_is_wrapped(&p, class) ? early_tunnelled(ctx, &p, class) : CTX_NEXT;
-	if (decide_opens(&p)) {
-		/* First: what comes from memory comes while the service is looked up. */
-		opening_set_client(&p);
-		is_new = opening_client_is_new(&p);
-		service = service_find(&p);
-	}
-	if (!service || !is_new)
+	if (!decide_opens(&p) || !decide_is_first(&p, &service))
 		entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (!entry && tunnel_is_wrapped(&p, class))
 		return early_tunnelled(ctx, &p, class);

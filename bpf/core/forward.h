@@ -247,7 +247,6 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 {
 	struct service *service = NULL;
 	struct flow_entry *entry = NULL;
-	bool is_new = false;
 	struct packet p;
 	int class = forward_parse(ctx, &p, hook);
 
@@ -279,13 +278,7 @@ static __always_inline int forward_ingress(sl_ctx *ctx, enum sl_hook hook)
 	/* Of what the network has flooded the stack knows what to do: nothing, mostly. */
 	if (hook == SL_HOOK_FROM_NET && !(p.flags & PACKET_TRACED) && !ctx_for_us(ctx))
 		return CTX_NEXT;
-	if (decide_opens(&p)) {
-		/* First: what comes from memory comes while the service is looked up. */
-		opening_set_client(&p);
-		is_new = opening_client_is_new(&p);
-		service = service_find(&p);
-	}
-	if (!service || !is_new)
+	if (!decide_opens(&p) || !decide_is_first(&p, &service))
 		entry = bpf_map_lookup_elem(&sl_flows, &p.flow.key);
 	if (p.flags & PACKET_TUNNELLED && entry && !forward_is_end(&p, entry))
 		entry = NULL;

@@ -83,12 +83,7 @@ class ClientAnswersTest : public ServiceTest {
   // The client has an established flow to one frontend of a backend, and asks at another. Return:
   // whether it keeps its own address and port for that.
   bool KeepsItsPortAtASecondFrontend(bool marked) {
-    const std::uint32_t only = Backend(addresses().remote, false);
-    SetService(ClusterIp({only}));
-    ServiceSpec second = ClusterIp({only});
-    second.id = kService + 1;
-    second.address = addresses().cluster_ip2;
-    SetService(second);
+    const End second = TwoFrontendsOfOneBackend();
     const End backend{addresses().remote, kBackendPort};
     for (const Shape& shape : {Syn(), Shape()}) {
       Run(kFromPod1, Question(pod(), cluster_ip(), shape));
@@ -96,8 +91,7 @@ class ClientAnswersTest : public ServiceTest {
     }
     EXPECT_EQ(FlowCount(), 2u);
     if (!marked) tables().ClearClients();
-    return Run(kFromPod1, Question(pod(), {addresses().cluster_ip2, kServicePort})).verdict ==
-           kNext;
+    return Run(kFromPod1, Question(pod(), second)).verdict == kNext;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Flavors, ClientAnswersTest, ::testing::ValuesIn(AllFlavors()),

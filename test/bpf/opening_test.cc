@@ -18,16 +18,6 @@ namespace {
 
 class OpeningTest : public ServiceTest {
  protected:
-  // Two services with the one remote backend; returns where the second is reached.
-  End TwoFrontendsOfOneBackend() {
-    const std::uint32_t only = Backend(addresses().remote, false);
-    SetService(ClusterIp({only}));
-    ServiceSpec second = ClusterIp({only});
-    second.id = kService + 1;
-    second.address = addresses().cluster_ip2;
-    SetService(second);
-    return {addresses().cluster_ip2, kServicePort};
-  }
   std::uint16_t SourcePort(const Bytes& frame) const {
     const absl::StatusOr<Packet> parsed = Parse(frame);
     EXPECT_THAT(parsed, IsOk());

@@ -126,6 +126,16 @@ std::uint32_t ServiceTest::Backend(const std::string& address, bool local, std::
                                           (local ? abi::SL_BACKEND_LOCAL : 0))});
 }
 
+End ServiceTest::TwoFrontendsOfOneBackend() {
+  const std::uint32_t only = Backend(addresses().remote, false);
+  SetService(ClusterIp({only}));
+  ServiceSpec second = ClusterIp({only});
+  second.id = kService + 1;
+  second.address = addresses().cluster_ip2;
+  SetService(second);
+  return {addresses().cluster_ip2, kServicePort};
+}
+
 ServiceSpec ServiceTest::ClusterIp(std::vector<std::uint32_t> backends, std::uint16_t flags) const {
   return {.id = kService,
           .address = cluster_ip().address,

@@ -38,6 +38,9 @@ class ServiceTest : public DatapathTest, public ::testing::WithParamInterface<Fl
   ServiceSpec ClusterIp(std::vector<std::uint32_t> backends, std::uint16_t flags = kPlain) const;
   ServiceSpec NodePort(std::vector<std::uint32_t> backends, std::uint16_t flags = kPlain) const;
 
+  // Two services with the one remote backend; returns where the second is reached.
+  End TwoFrontendsOfOneBackend();
+
   void ExpectDropped(const Hook& hook, const Packet& packet, std::uint32_t reason,
                      std::uint32_t service_id = kService);
 
