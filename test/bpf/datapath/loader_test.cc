@@ -62,6 +62,8 @@ TEST_F(LoaderTest, MakesAndPinsEverythingInTheSizesOfTheFlags) {
   EXPECT_EQ(maps->slots().size(), 128u);
   EXPECT_EQ(maps->flows().max_entries(), 256u);
   EXPECT_EQ(maps->opening().max_entries(), 16u);
+  EXPECT_EQ(maps->clients().size(), 64u) << "a word for four rows of sl_flows";
+  EXPECT_FALSE(loaded->new_clients) << "there are no flows that it does not know";
   for (std::size_t i = 0; i < kHooks.size(); ++i) {
     const UniqueFd pinned(
         bpf_obj_get(Pin(absl::StrCat("progs/", std::string(kHooks[i].program))).c_str()));
@@ -115,6 +117,33 @@ TEST_F(LoaderTest, AMapThatIsMissingIsMadeAsLargeAsItsPair) {
   const auto maps = MapSet::OpenPinned(PinFolder(bpffs_));
   ASSERT_THAT(maps, IsOk());
   EXPECT_EQ(maps->backend_stats().max_entries(), 48u);
+}
+
+TEST_F(LoaderTest, TheTableOfClientsHasAPowerOfTwoOfWords) {
+  MapSizes odd = kSmall;
+  odd.flows = 300;
+  ASSERT_THAT(LoadPrograms(bpffs_, odd), IsOk());
+  const auto maps = MapSet::OpenPinned(PinFolder(bpffs_));
+  ASSERT_THAT(maps, IsOk());
+  EXPECT_EQ(maps->clients().size(), 128u);
+}
+
+TEST_F(LoaderTest, ALostTableOfClientsIsMadeForTheFlowsThatAreThereAndThatIsSaid) {
+  ASSERT_THAT(LoadPrograms(bpffs_, kSmall), IsOk());
+  ASSERT_EQ(::unlink(Pin(names::kClients).c_str()), 0);
+  MapSizes larger = kSmall;
+  larger.flows = 1024;  // those that are there keep their size
+  const auto loaded = LoadPrograms(bpffs_, larger);
+  ASSERT_THAT(loaded, IsOk());
+  EXPECT_TRUE(loaded->new_clients);
+  {
+    const auto maps = MapSet::OpenPinned(PinFolder(bpffs_));
+    ASSERT_THAT(maps, IsOk());
+    EXPECT_EQ(maps->clients().size(), 64u);
+  }
+  const auto again = LoadPrograms(bpffs_, larger);
+  ASSERT_THAT(again, IsOk());
+  EXPECT_FALSE(again->new_clients);
 }
 
 TEST_F(LoaderTest, AMapOfAnotherAbiIsRefusedAndLeft) {
