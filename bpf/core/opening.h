@@ -66,37 +66,32 @@ static __always_inline struct opening_bucket *opening_bucket(__u32 hash)
 	return bpf_map_lookup_elem(&sl_opening, &index);
 }
 
-/* Could the bucket hold a flow of @hash? Read without the lock, so that what is nobody's takes
- * none. */
-static __always_inline bool opening_may_hold(const struct opening_bucket *bucket, __u32 hash)
+/*
+ * Could the bucket hold a flow of @hash? Read without the lock, so that what is nobody's takes
+ * none. *seen: made of all that was read, for who must read something else after it.
+ */
+static __always_inline bool opening_may_hold(const struct opening_bucket *bucket, __u32 hash,
+					     __u32 *seen)
 {
 	const volatile __u32 *tag = bucket->tag;
+	__u32 a = tag[0], b = tag[1], c = tag[2], d = tag[3];
 
-	return tag[0] == hash || tag[1] == hash || tag[2] == hash || tag[3] == hash;
+	*seen = a ^ b ^ c ^ d;
+	return a == hash || b == hash || c == hash || d == hash;
 }
 
 /*
  * Has p's client neither a place of its own nor, as far as sl_clients says, an established flow?
  * The places first: a flow that is promoted meanwhile has its bits before its place is freed.
- * p->client must be set. Three array reads.
+ * p->client must be set. Two array reads.
  */
 static __always_inline bool opening_client_is_new(const struct packet *p)
 {
 	const struct opening_bucket *bucket = opening_bucket(p->client);
-	const volatile __u32 *tag;
-	__u32 seen[SL_OPENING_WAYS];
+	__u32 seen;
 
-	if (!bucket)
-		return false;
-	tag = bucket->tag;
-	seen[0] = tag[0];
-	seen[1] = tag[1];
-	seen[2] = tag[2];
-	seen[3] = tag[3];
-	if (seen[0] == p->client || seen[1] == p->client || seen[2] == p->client ||
-	    seen[3] == p->client)
-		return false;
-	return !client_is_known_after(p->client, seen[0] ^ seen[1] ^ seen[2] ^ seen[3]);
+	return bucket && !opening_may_hold(bucket, p->client, &seen) &&
+	       !client_is_known_after(p->client, seen);
 }
 
 /* Whether the place has been silent for too long. Signed: another CPU's tick may be ahead. */
@@ -238,14 +233,14 @@ __noinline int opening_find(struct packet *p)
 {
 	struct opening_bucket *bucket;
 	bool completes;
-	__u32 hash, now, window;
+	__u32 hash, now, window, seen;
 	int found = 0;
 
 	if (!p)
 		return 0;
 	hash = p->client;
 	bucket = opening_bucket(hash);
-	if (!bucket || !opening_may_hold(bucket, hash))
+	if (!bucket || !opening_may_hold(bucket, hash, &seen))
 		return 0;
 	now = now_ticks();
 	/* The tag of an SCTP association is the very one. */
@@ -345,7 +340,7 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	struct opening_bucket *bucket;
 	struct flow forward;
 	int found = 0;
-	__u32 hash, now, expected;
+	__u32 hash, now, expected, seen;
 	__u32 before = 0;
 	enum opening_action action;
 
@@ -355,7 +350,7 @@ __noinline int opening_find_reply(struct packet *p, int answer)
 	hash = opening_hash(&p->flow.key.destination, p->flow.key.destination_port,
 			    p->flow.key.protocol);
 	bucket = opening_bucket(hash);
-	if (!bucket || !opening_may_hold(bucket, hash))
+	if (!bucket || !opening_may_hold(bucket, hash, &seen))
 		return 0;
 	expected = p->sequence + 1;
 	now = now_ticks();
