@@ -188,8 +188,9 @@ absl::Status Scenario::WriteServices() {
   testing::DatapathTables& tables = kernel_.tables();
   abi::node_config config{};
   SetNodeAddresses(config, kNodeV4, kNodeV6);
-  config.snat_port_min = 1024;
-  config.snat_port_max = 65535;
+  // What sluiced does without --snat-ports.
+  config.snat_port_min = 5000;
+  config.snat_port_max = 29999;
   RETURN_IF_ERROR(tables.SetConfig(config));
   abi::node other{};
   other.address[abi::SL_FAMILY_V4] = MapAddress(kOtherNodeV4);

@@ -81,8 +81,9 @@ enum { BENCH_ETHERTYPE_V4 = 0x0008 }; /* as a little-endian machine reads it */
 
 /*
  * The same with a client never seen before: @serial becomes the low 24 bits of 10.0.0.0/8 (or the
- * low 32 of the IPv6 source) and the port, and two fields that no lookup reads take the opposite,
- * so that the frame's checksums stay right.
+ * low 32 of the IPv6 source) and the port, which is of the upper half of all ports,
+ * as most systems draw them: SNAT can not keep it. Two fields that no lookup reads take the
+ * opposite, so that the frame's checksums stay right.
  */
 static __always_inline int bench_refill_new(void *data, void *data_end)
 {
@@ -91,9 +92,9 @@ static __always_inline int bench_refill_new(void *data, void *data_end)
 
 	if (bench_refill(data, data_end) || data + BENCH_HEADER_SIZE > data_end)
 		return -1;
-	port = (__u16)serial;
-	high = (__u16)(serial >> 24 & 0xff00) | 10; /* first the byte 10, then the highest */
-	low = (__u16)(serial >> 16);
+	port = bpf_htons(0x8000 | (serial & 0x7fff));
+	high = (__u16)(serial >> 23 & 0xff00) | 10; /* first the byte 10, then the highest */
+	low = (__u16)(serial >> 15);
 	if (*(__u16 *)(data + 12) == BENCH_ETHERTYPE_V4) {
 		*(__u16 *)(data + 26) = high;
 		*(__u16 *)(data + 28) = low;
