@@ -14,10 +14,20 @@ static __always_inline struct client_word *client_word(__u32 hash)
 	return bpf_map_lookup_elem(&sl_clients, &index);
 }
 
-/* May sl_flows have a row of a flow that is remembered under @hash? One array read. */
-static __always_inline bool client_is_known(__u32 hash)
+/*
+ * Has the word come from memory while other things are done: a processor goes on past a load that
+ * nothing waits for. (BPF has no prefetch.)
+ */
+static __always_inline void client_ask(const struct client_word *word)
 {
-	const struct client_word *word = client_word(hash);
+	__u32 unused = *(const volatile __u32 *)word;
+
+	asm volatile("" : : "r"(unused));
+}
+
+/* May sl_flows have a row of a flow that is remembered under @hash, of which @word is? */
+static __always_inline bool client_is_in(const struct client_word *word, __u32 hash)
+{
 	__u32 bits = client_bits(hash);
 	__u64 halves;
 
@@ -28,14 +38,22 @@ static __always_inline bool client_is_known(__u32 hash)
 	return !(bits & ~(__u32)halves) || !(bits & ~(__u32)(halves >> 32));
 }
 
+/* The same. One array read. */
+static __always_inline bool client_is_known(__u32 hash)
+{
+	return client_is_in(client_word(hash), hash);
+}
+
 /*
- * The same, read after @seen, which was read from memory before: the index is made to depend on it,
- * so that no processor turns the two around (x86 does not anyway; a load fence BPF has since 6.15).
+ * The same, read after @seen, which was read from memory before: the address is made to depend on
+ * it, so that no processor turns the two around (x86 does not anyway; a load fence BPF has since
+ * 6.15).
  */
-static __always_inline bool client_is_known_after(__u32 hash, __u32 seen)
+static __always_inline bool client_is_in_after(const struct client_word *word, __u32 hash,
+					       __u32 seen)
 {
 	asm volatile("%[seen] &= 0" : [seen] "+r"(seen));
-	return client_is_known(hash + seen);
+	return client_is_in((const struct client_word *)((const char *)word + seen), hash);
 }
 
 /*

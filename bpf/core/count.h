@@ -19,7 +19,7 @@ static __always_inline void count_drop(__u32 reason, __u32 service_id)
 		bpf_map_update_elem(&sl_drops, &key, &first, BPF_ANY);
 }
 
-static __noinline int count_opened(__u32 service_id, __u32 backend_id)
+static __always_inline void count_opened(__u32 service_id, __u32 backend_id)
 {
 	struct service_stats *stats = bpf_map_lookup_elem(&sl_svc_stats, &service_id);
 	struct backend_stats *backend = bpf_map_lookup_elem(&sl_be_stats, &backend_id);
@@ -28,5 +28,4 @@ static __noinline int count_opened(__u32 service_id, __u32 backend_id)
 		__sync_fetch_and_add(&stats->opened, 1);
 	if (backend)
 		__sync_fetch_and_add(&backend->opened, 1);
-	return 0;
 }

@@ -160,7 +160,7 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	bool pass = decide_may_pass(p, service);
 	struct backend *backend;
 	__u32 backend_id = 0, reason = 0;
-	bool remote, snat;
+	bool remote, snat, to_node = false;
 
 	backend = select_backend(service, &p->flow.key.source, &p->flow.key.source, p->family,
 				 external, decide_point(p, service), avoid, &backend_id, &reason);
@@ -192,12 +192,11 @@ static __noinline int decide_choose(struct packet *p, const struct service *serv
 	if (remote && pass) {
 		if (p->flags & PACKET_SECOND_CHANCE)
 			return decide_reject(p, SL_REASON_NO_BACKEND);
-		if (decide_to_node(p, backend->node))
-			return decide_open(p, false, backend->flags & SL_BACKEND_COUNTED);
+		to_node = decide_to_node(p, backend->node);
 	}
 	snat = external && (remote || service->flags & SL_SERVICE_MASQUERADE);
 	snat |= same_address(&backend->address, &p->flow.key.source);
-	return decide_open(p, snat, backend->flags & SL_BACKEND_COUNTED);
+	return decide_open(p, snat && !to_node, backend->flags & SL_BACKEND_COUNTED);
 }
 
 /* Makes an answered flow an established one; if there is no room it stays where it is. */
@@ -261,7 +260,10 @@ static __always_inline bool decide_is_first(struct packet *p, struct service **s
 	opening_set_client(p);
 	is_new = opening_client_is_new(p);
 	*service = service_find(p);
-	return *service && is_new;
+	if (!*service || !is_new)
+		return false;
+	p->flags |= PACKET_FIRST;
+	return true;
 }
 
 /*
@@ -281,7 +283,7 @@ __noinline int decide(struct packet *p, const struct service *service)
 	if (!service)
 		return decide_unknown(p);
 	p->frontend = service->kind;
-	found = p->flags & PACKET_TRACED ? 0 : opening_find(p);
+	found = p->flags & (PACKET_TRACED | PACKET_FIRST) ? 0 : opening_find(p);
 	/* With a second chance it has been where a place leads to that passes it on. */
 	if (found && (found < 0 || p->flow.entry.service_id != service->id ||
 		      (p->flags & PACKET_SECOND_CHANCE && p->flow.entry.path == SL_PATH_TO_NODE))) {
@@ -317,7 +319,7 @@ __noinline int decide(struct packet *p, const struct service *service)
 	}
 	if (!found) {
 		/* A traced packet may have come past a row that another would have taken away. */
-		if (!(p->flags & PACKET_TRACED) && !opening_client_is_new(p) &&
+		if (!(p->flags & (PACKET_TRACED | PACKET_FIRST)) && !opening_client_is_new(p) &&
 		    conntrack_find(p, SL_FLOW_FORWARD))
 			return SL_VERDICT_FORWARD;
 		return decide_choose(p, service, 0);

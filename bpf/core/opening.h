@@ -88,10 +88,15 @@ static __always_inline bool opening_may_hold(const struct opening_bucket *bucket
 static __always_inline bool opening_client_is_new(const struct packet *p)
 {
 	const struct opening_bucket *bucket = opening_bucket(p->client);
+	const struct client_word *word = client_word(p->client);
 	__u32 seen;
 
-	return bucket && !opening_may_hold(bucket, p->client, &seen) &&
-	       !client_is_known_after(p->client, seen);
+	if (!bucket || !word)
+		return false;
+	/* Asked for now, and looked at below: both come from memory, and then do so together. */
+	client_ask(word);
+	return !opening_may_hold(bucket, p->client, &seen) &&
+	       !client_is_in_after(word, p->client, seen);
 }
 
 /* Whether the place has been silent for too long. Signed: another CPU's tick may be ahead. */
@@ -142,7 +147,8 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
  * flow there, p->flow.entry is now what it chose; -1: another flow's replies have the same tuple.
  * Nothing was written then. What is of the same flow and older is one of two places, of which the
  * other was pushed out: what it says may be long untrue. Also says by PACKET_KNOWN whether answers
- * may be an established flow's, which the caller is to look at. p->client must be set.
+ * may be an established flow's, which the caller is to look at. p->client must be set, and
+ * p->flow.entry.last_seen be now.
  */
 __noinline int opening_put(struct packet *p, int snat)
 {
@@ -159,7 +165,7 @@ __noinline int opening_put(struct packet *p, int snat)
 	bucket = opening_bucket(hash);
 	if (!bucket)
 		return -1;
-	now = now_ticks();
+	now = p->flow.entry.last_seen;
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (int i = 0; i < SL_OPENING_WAYS; i++) {
@@ -217,7 +223,10 @@ static __always_inline bool opening_is_taken(const struct packet *p)
 static __noinline int opening_hold(struct packet *p)
 {
 	struct flow_entry entry = p->flow.entry;
-	int kept = opening_put(p, 1);
+	int kept;
+
+	p->flow.entry.last_seen = now_ticks();
+	kept = opening_put(p, 1);
 
 	p->flow.entry = entry;
 	return kept > 0 || (!kept && !opening_is_taken(p));

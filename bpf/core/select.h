@@ -41,18 +41,25 @@ static __always_inline bool backend_present(const struct backend *backend, __u32
 	return backend && backend->generation == generation && backend->flags & SL_BACKEND_PRESENT;
 }
 
-/* Does loadBalancerSourceRanges let @client in? */
-static __noinline int select_source_allowed(const struct service *service,
-					    const struct addr *client, __u32 family)
+/* Is @client in one of the ranges that may reach @service? */
+static __noinline int select_source_found(const struct service *service, const struct addr *client)
 {
 	struct source_range_key key = {
 		.prefix_len = 32 + 128,
 		.service_id = service->id,
 		.address = *client,
 	};
+
+	return bpf_map_lookup_elem(&sl_src_ranges, &key) ? 1 : 0;
+}
+
+/* Does loadBalancerSourceRanges let @client in? */
+static __always_inline bool select_source_allowed(const struct service *service,
+						  const struct addr *client, __u32 family)
+{
 	__u16 guard = family == SL_FAMILY_V4 ? SL_SERVICE_RANGES_V4 : SL_SERVICE_RANGES_V6;
 
-	return !(service->flags & guard) || bpf_map_lookup_elem(&sl_src_ranges, &key);
+	return !(service->flags & guard) || select_source_found(service, client);
 }
 
 /*

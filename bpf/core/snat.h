@@ -22,37 +22,13 @@ static __always_inline __u64 snat_mask(__u32 count)
 	return count >= 64 ? ~0ULL : (1ULL << count) - 1;
 }
 
-/*
- * The place of the first bit of @bits that is set, from @start on and round; @bits is not 0.
- * Global, so that its 64 ways are verified once.
- */
-__noinline int snat_first(__u64 bits, __u32 start)
+/* The place of the first bit of @bits that is set, from @start on and round; @bits is not 0. */
+static __always_inline __u32 snat_first(__u64 bits, __u32 start)
 {
-	__u32 at = 0;
-
 	start &= 63;
 	bits = bits >> start | bits << ((64 - start) & 63);
-	if (!(__u32)bits) {
-		at += 32;
-		bits >>= 32;
-	}
-	if (!(bits & 0xffff)) {
-		at += 16;
-		bits >>= 16;
-	}
-	if (!(bits & 0xff)) {
-		at += 8;
-		bits >>= 8;
-	}
-	if (!(bits & 0xf)) {
-		at += 4;
-		bits >>= 4;
-	}
-	if (!(bits & 3)) {
-		at += 2;
-		bits >>= 2;
-	}
-	return (at + !(bits & 1) + start) & 63;
+	/* As many bits as there are zeros below the first: no branch, for the verifier's sake. */
+	return (__builtin_popcountll((bits & -bits) - 1) + start) & 63;
 }
 
 /*
@@ -81,50 +57,26 @@ __noinline int snat_open_word(__u32 table, __u32 words, __u32 start)
 	return (int)words;
 }
 
-/*
- * Gives p->flow.entry the node's address that has the @turn. Return: how many ports it has towards
- * the new destination, of which *@table is the table; 0: the node has none.
- */
-static __always_inline __u32 snat_use(struct packet *p, __u32 turn, __u32 *table)
+/* The ports of p->flow.entry.new_source towards its new destination, of *@table. */
+static __always_inline struct snat_ports *snat_ports_of(const struct packet *p, __u32 *table)
 {
-	__u32 zero = 0, addresses;
-	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-
-	if (!config || p->family >= SL_FAMILY_COUNT)
-		return 0;
-	addresses = config->snat_addresses[p->family];
-	if (!addresses)
-		return 0;
-	p->flow.entry.new_source =
-		config->snat_address[p->family & 1][turn % addresses & (SL_SNAT_ADDRESSES - 1)];
 	*table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
 			    p->flow.entry.new_destination_port, p->flow.key.protocol);
-	p->flow.entry.new_source_port = bpf_htons(config->snat_port_min);
-	return config->snat_port_max - config->snat_port_min + 1;
-}
-
-/* The port at @place of the range, whose first the entry has. */
-static __always_inline void snat_set_place(struct packet *p, __u32 place)
-{
-	p->flow.entry.new_source_port = bpf_htons(bpf_ntohs(p->flow.entry.new_source_port) + place);
+	return bpf_map_lookup_elem(&sl_snat_ports, table);
 }
 
 /*
- * Gives p->flow.entry the node's address that has the @turn, and a port that sl_snat_ports has as
- * free, and as taken from now on. CPUs begin in blocks (cache lines) of their own, which change
- * with every tick. Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and up
- * to eight more as the range fills.
+ * Gives p->flow.entry a port of the @count from @first on that sl_snat_ports has as free, and as
+ * taken from now on. CPUs begin in blocks (cache lines) of their own, which change with every tick.
+ * Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and up to nine more as
+ * the range fills.
  */
-__noinline int snat_take(struct packet *p, __u32 turn)
+static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 {
-	__u32 table = 0, count, words, random = bpf_get_prandom_u32(), blocks, start;
-	struct snat_ports *ports;
+	__u32 table, words, random = bpf_get_prandom_u32(), blocks, start, word;
+	struct snat_ports *ports = snat_ports_of(p, &table);
 
-	if (!p)
-		return -1;
-	count = snat_use(p, turn, &table);
-	ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
-	if (!ports || !count)
+	if (!ports)
 		return -1;
 	if (count > SL_SNAT_PORTS)
 		count = SL_SNAT_PORTS;
@@ -132,18 +84,16 @@ __noinline int snat_take(struct packet *p, __u32 turn)
 	if (!ports->touched)
 		ports->touched = 1;
 	blocks = (words + SL_SNAT_BLOCK_WORDS - 1) / SL_SNAT_BLOCK_WORDS;
-	start = (bpf_get_smp_processor_id() + now_ticks() * 31) % blocks * SL_SNAT_BLOCK_WORDS +
+	start = (bpf_get_smp_processor_id() + p->flow.entry.last_seen * 31) % blocks *
+			SL_SNAT_BLOCK_WORDS +
 		random % SL_SNAT_BLOCK_WORDS;
 	if (start >= words)
 		start = words - 1;
+	word = start;
 	for (int i = 0; i < SNAT_RACES; i++) {
-		__u32 word = snat_open_word(table, words, start);
-		__u64 mask, used, bit;
+		__u64 mask = snat_mask(count - word * 64), used, bit;
 		__u32 place;
 
-		if (word >= words)
-			return -1;
-		mask = snat_mask(count - word * 64);
 		used = ports->used[word & (SL_SNAT_WORDS - 1)];
 		if (~used & mask) {
 			place = snat_first(~used & mask, random >> 16);
@@ -153,37 +103,50 @@ __noinline int snat_take(struct packet *p, __u32 turn)
 				__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
 						    1ULL << word % 64);
 			if (!(used & bit)) {
-				snat_set_place(p, word * 64 + place);
+				p->flow.entry.new_source_port =
+					bpf_htons(first + word * 64 + place);
 				return 0;
 			}
 		} else {
 			__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
 					    1ULL << word % 64);
 		}
+		/* Most words have room: which of them has none is another line. */
+		word = snat_open_word(table, words, start);
+		if (word >= words)
+			return -1;
 	}
 	return -1;
 }
 
 /*
- * Gives p->flow.entry the node's address that has the @turn, and the client's port if it is in the
- * range and @keep, else any. Nobody knows yet whether it is free. Return: 0; -1: it is not.
+ * Gives p->flow.entry, for the try of number @i, the address of the node that has the turn @turn +
+ * @i, and a port: at first the client's, if it is in the range; then one that sl_snat_ports has as
+ * free; in the end any. p->flow.entry.last_seen must be now. Return: 0; 1: nobody knows yet whether
+ * it is free, and it is not marked; -1: there is none.
  */
-__noinline int snat_guess(struct packet *p, __u32 turn, __u32 keep)
+__noinline int snat_try(struct packet *p, __u32 turn, __u32 i)
 {
-	__u32 table = 0, count, place;
+	__u32 zero = 0, first, count, place, addresses;
+	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
 
-	if (!p)
+	if (!p || !config || p->family >= SL_FAMILY_COUNT)
 		return -1;
-	count = snat_use(p, turn, &table);
-	if (!count)
+	addresses = config->snat_addresses[p->family];
+	if (!addresses)
 		return -1;
-	place = bpf_ntohs(p->flow.key.source_port) - bpf_ntohs(p->flow.entry.new_source_port);
-	if (!keep)
+	p->flow.entry.new_source = config->snat_address[p->family & 1][(turn + i) % addresses &
+								       (SL_SNAT_ADDRESSES - 1)];
+	first = config->snat_port_min;
+	count = config->snat_port_max - first + 1;
+	place = bpf_ntohs(p->flow.key.source_port) - first;
+	if (i || place >= count) {
+		if (i <= SNAT_GUIDED_TRIES && !(p->flags & PACKET_TRACED))
+			return snat_take(p, first, count);
 		place = (__u64)bpf_get_prandom_u32() * count >> 32;
-	else if (place >= count)
-		return -1;
-	snat_set_place(p, place);
-	return 0;
+	}
+	p->flow.entry.new_source_port = bpf_htons(first + place);
+	return 1;
 }
 
 /*
@@ -191,12 +154,10 @@ __noinline int snat_guess(struct packet *p, __u32 turn, __u32 keep)
  * as it is a service's, or for what nodes pass on to each other? One bit for most; a lookup where
  * that says maybe. Return: not 0: yes.
  */
-__noinline int snat_is_ambiguous(const struct packet *p)
+static __always_inline int snat_is_ambiguous(const struct packet *p)
 {
 	struct service_key key = {};
 
-	if (!p)
-		return 1;
 	if (p->flow.key.protocol == IPPROTO_UDP &&
 	    p->flow.entry.new_source_port == bpf_htons(SL_GUE_PORT))
 		return 1;
@@ -209,19 +170,16 @@ __noinline int snat_is_ambiguous(const struct packet *p)
 }
 
 /* Marks the port of p->flow.entry as taken, which was found without asking. */
-__noinline int snat_mark(struct packet *p)
+static __noinline int snat_mark(const struct packet *p)
 {
 	__u32 zero = 0, table, place;
 	struct node_config *config = bpf_map_lookup_elem(&sl_config, &zero);
-	struct snat_ports *ports;
+	struct snat_ports *ports = snat_ports_of(p, &table);
 
-	if (!p || !config)
+	if (!config || !ports)
 		return -1;
-	table = snat_table(&p->flow.entry.new_source, &p->flow.entry.new_destination,
-			   p->flow.entry.new_destination_port, p->flow.key.protocol);
-	ports = bpf_map_lookup_elem(&sl_snat_ports, &table);
 	place = bpf_ntohs(p->flow.entry.new_source_port) - config->snat_port_min;
-	if (!ports || place >= SL_SNAT_PORTS)
+	if (place >= SL_SNAT_PORTS)
 		return -1;
 	if (!ports->touched)
 		ports->touched = 1;
@@ -239,19 +197,16 @@ __noinline int snat_mark(struct packet *p)
 __noinline int snat_claim(struct packet *p)
 {
 	__u32 turn = bpf_get_prandom_u32() >> 1;
-	bool taken;
-	int kept;
+	int tried, kept;
 
 	if (!p)
 		return -1;
 	p->flow.entry.flags |= SL_FLOW_SNAT;
 	if (p->flags & PACKET_TRACED)
-		return snat_guess(p, turn, 1) && snat_guess(p, turn, 0) ? -1 : 0;
+		return snat_try(p, turn, 0) < 0 ? -1 : 0;
 	for (__u32 i = 0; i < SNAT_TRIES; i++) {
-		taken = i && i <= SNAT_GUIDED_TRIES;
-		if (taken ? snat_take(p, turn + i) : snat_guess(p, turn + i, !i))
-			continue;
-		if (snat_is_ambiguous(p))
+		tried = snat_try(p, turn, i);
+		if (tried < 0 || snat_is_ambiguous(p))
 			continue;
 		/* The place first: a flow that is promoted meanwhile is in one or the other. */
 		kept = opening_put(p, 1);
@@ -262,7 +217,7 @@ __noinline int snat_claim(struct packet *p)
 		}
 		if (!kept) {
 			if (!opening_is_taken(p)) {
-				if (!taken)
+				if (tried)
 					snat_mark(p);
 				return opening_put(p, 0);
 			}

@@ -34,6 +34,7 @@ enum packet_flag {
 	PACKET_TUNNELLED = 1 << 3,	/* another node has passed it on to this one */
 	PACKET_SECOND_CHANCE = 1 << 4,	/* it was passed on by two nodes: by no third */
 	PACKET_KNOWN = 1 << 5,		/* see opening_put() */
+	PACKET_FIRST = 1 << 6,		/* see decide_is_first() */
 };
 
 /* ICMP and ICMPv6. linux/icmp.h would pull in the C library's socket headers. */
