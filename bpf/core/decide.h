@@ -249,8 +249,9 @@ static __always_inline bool decide_opens(const struct packet *p)
 }
 
 /*
- * Is the packet, which opens a flow, to a service, and of a client who has no flows? Then sl_flows
- * knows nothing of it. *service: as it was found, also if not.
+ * Is the packet, which opens a flow, to a service, and of a client who has no flows? Then neither
+ * sl_flows nor sl_opening knows anything of it, and it has PACKET_FIRST. *service: as it was found,
+ * also if not.
  */
 static __always_inline bool decide_is_first(struct packet *p, struct service **service)
 {

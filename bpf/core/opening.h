@@ -148,7 +148,7 @@ static __always_inline bool opening_same_answers(const struct opening_flow *a,
  * Nothing was written then. What is of the same flow and older is one of two places, of which the
  * other was pushed out: what it says may be long untrue. Also says by PACKET_KNOWN whether answers
  * may be an established flow's, which the caller is to look at. p->client must be set, and
- * p->flow.entry.last_seen be now.
+ * p->flow.entry.last_seen be now, which it stays.
  */
 __noinline int opening_put(struct packet *p, int snat)
 {
@@ -193,6 +193,7 @@ __noinline int opening_put(struct packet *p, int snat)
 	way &= SL_OPENING_WAYS - 1; /* what the verifier has lost sight of */
 	if (kept > 0) {
 		p->flow.entry = bucket->flows[way].entry;
+		p->flow.entry.last_seen = now; /* answers renew the place alone */
 	} else if (!kept) {
 		bucket->flows[way] = p->flow;
 		bucket->tag[way] = hash;

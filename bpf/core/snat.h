@@ -11,8 +11,11 @@
  */
 enum { SNAT_TRIES = 33, SNAT_GUIDED_TRIES = 2 * SL_SNAT_ADDRESSES };
 
-/* How often a bit may be lost to another CPU before the search is given up. */
-enum { SNAT_RACES = 4 };
+/*
+ * How many words are tried, of which the first may be full and others lose a bit to another CPU,
+ * before the search is given up.
+ */
+enum { SNAT_TAKES = 5 };
 
 enum { SNAT_LINES = SL_SNAT_WORDS / 64 };
 
@@ -65,11 +68,20 @@ static __always_inline struct snat_ports *snat_ports_of(const struct packet *p, 
 	return bpf_map_lookup_elem(&sl_snat_ports, table);
 }
 
+/* Says once of a word that it is full: the line is read by all CPUs that look for another. */
+static __always_inline void snat_mark_full(struct snat_ports *ports, __u32 word)
+{
+	__u64 *full = &ports->full[word / 64 & (SNAT_LINES - 1)], bit = 1ULL << word % 64;
+
+	if (!(*full & bit))
+		__sync_fetch_and_or(full, bit);
+}
+
 /*
  * Gives p->flow.entry a port of the @count from @first on that sl_snat_ports has as free, and as
  * taken from now on. CPUs begin in blocks (cache lines) of their own, which change with every tick.
- * Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and up to nine more as
- * the range fills.
+ * Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and two more as the
+ * range fills.
  */
 static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 {
@@ -90,7 +102,7 @@ static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 	if (start >= words)
 		start = words - 1;
 	word = start;
-	for (int i = 0; i < SNAT_RACES; i++) {
+	for (int i = 0; i < SNAT_TAKES; i++) {
 		__u64 mask = snat_mask(count - word * 64), used, bit;
 		__u32 place;
 
@@ -100,16 +112,14 @@ static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 			bit = 1ULL << place;
 			used = __sync_fetch_and_or(&ports->used[word & (SL_SNAT_WORDS - 1)], bit);
 			if (!(~(used | bit) & mask))
-				__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
-						    1ULL << word % 64);
+				snat_mark_full(ports, word);
 			if (!(used & bit)) {
 				p->flow.entry.new_source_port =
 					bpf_htons(first + word * 64 + place);
 				return 0;
 			}
 		} else {
-			__sync_fetch_and_or(&ports->full[word / 64 & (SNAT_LINES - 1)],
-					    1ULL << word % 64);
+			snat_mark_full(ports, word);
 		}
 		/* Most words have room: which of them has none is another line. */
 		word = snat_open_word(table, words, start);

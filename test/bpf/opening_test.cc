@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -371,6 +372,33 @@ TEST_P(PushedOutTest, APortThatIsAnothersByNowIsNotUsed) {
     EXPECT_TRUE(Becomes(kFromNet, Question(remote(), seen_, SynAck()), kRedirect,
                         Hop(Question(node_port(), other_client(), SynAck()))));
   }
+}
+
+// Answers keep a place fresh without a word about it in the entry. What is put back beside it is as
+// new as the packet that does it, or it would be free again at once.
+TEST_P(PushedOutTest, AClientsPlaceIsPutBackAsNew) {
+  Lose(Place::kOfClient, true);
+  std::vector<std::uint32_t> seen;
+  ChangeOpening([&](abi::opening_bucket& bucket) {
+    for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+      if (bucket.tag[way] == 0) continue;
+      bucket.last_seen[way] += 5;
+      bucket.flows[way].entry.last_seen = bucket.last_seen[way] - 2 * abi::SL_OPENING_TICKS;
+      seen.push_back(bucket.last_seen[way]);
+    }
+  });
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_TRUE(
+      Becomes(kFromNet, Question(client_, node_port()), kRedirect, Hop(Question(seen_, remote()))));
+  int places = 0;
+  ChangeOpening([&](abi::opening_bucket& bucket) {
+    for (int way = 0; way < abi::SL_OPENING_WAYS; ++way) {
+      if (bucket.tag[way] == 0) continue;
+      ++places;
+      EXPECT_GE(bucket.last_seen[way], seen.front());
+    }
+  });
+  EXPECT_EQ(places, 2);
 }
 
 TEST_P(PushedOutTest, ABackendThatIsGoneIsNotChosenByWhatIsLeft) {
