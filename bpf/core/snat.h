@@ -79,7 +79,8 @@ static __always_inline void snat_mark_full(struct snat_ports *ports, __u32 word)
 
 /*
  * Gives p->flow.entry a port of the @count from @first on that sl_snat_ports has as free, and as
- * taken from now on. CPUs begin in blocks (cache lines) of their own, which change with every tick.
+ * taken from now on. CPUs begin in blocks (cache lines) of their own, which change with every tick,
+ * and differ from table to table: flows of one port share a bucket of sl_opening.
  * Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and two more as the
  * range fills.
  */
@@ -96,7 +97,7 @@ static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 	if (!ports->touched)
 		ports->touched = 1;
 	blocks = (words + SL_SNAT_BLOCK_WORDS - 1) / SL_SNAT_BLOCK_WORDS;
-	start = (bpf_get_smp_processor_id() + p->flow.entry.last_seen * 31) % blocks *
+	start = (bpf_get_smp_processor_id() + table + p->flow.entry.last_seen * 31) % blocks *
 			SL_SNAT_BLOCK_WORDS +
 		random % SL_SNAT_BLOCK_WORDS;
 	if (start >= words)

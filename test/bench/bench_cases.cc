@@ -231,7 +231,6 @@ absl::Status CaseRunner::Time(const Case& one, std::uint32_t ifindex, std::uint3
   floor_wrapper.program = BenchKernel::kWrapperAlone;
   std::vector<double> ns, floor_ns, ratios, wrapper_ns;
   for (int round = 0; round < effort_.rounds; ++round) {
-    if (one.turn == Turn::kNew) RETURN_IF_ERROR(scenario_.FreeSnatPorts());
     ASSIGN_OR_RETURN(const double around, kernel_.Time(wrapper, packets));
     double around_floor = around;
     if (own_floor_frames) {

@@ -250,12 +250,6 @@ void Scenario::MarkRow(const abi::flow& key, const abi::flow_entry& entry) {
                       &entry.new_destination, entry.new_destination_port, key.protocol));
 }
 
-absl::Status Scenario::FreeSnatPorts() {
-  std::vector<std::pair<std::uint32_t, abi::snat_ports>> tables(abi::SL_SNAT_TABLES);
-  for (std::uint32_t i = 0; i < tables.size(); ++i) tables[i].first = i;
-  return kernel_.tables().snat_ports.Update(tables).status;
-}
-
 absl::Status Scenario::FillFlows() {
   auto& flows = kernel_.tables().flows;
   ClientArray clients = kernel_.tables().clients();

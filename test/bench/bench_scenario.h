@@ -60,8 +60,6 @@ class Scenario {
   absl::Status WriteFlows(std::uint32_t first, std::uint32_t last);
   // Fills sl_flows to the last row with flows of nobody, whose clients are marked.
   absl::Status FillFlows();
-  // Gives back the SNAT ports of flows that are over, as the agent does every few seconds.
-  absl::Status FreeSnatPorts();
 
   // Flow i, always the same one.
   FlowEnds Flow(Side side, std::uint32_t i) const;
