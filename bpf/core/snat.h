@@ -80,9 +80,8 @@ static __always_inline void snat_mark_full(struct snat_ports *ports, __u32 word)
 /*
  * Gives p->flow.entry a port of the @count from @first on that sl_snat_ports has as free, and as
  * taken from now on. CPUs begin in blocks (cache lines) of their own, which change with every tick,
- * and differ from table to table: flows of one port share a bucket of sl_opening.
- * Return: 0; -1: there is none. Cost: with one CPU at work two cache lines, and two more as the
- * range fills.
+ * and differ from table to table: flows of one port share a bucket of sl_opening. Return: 0; -1:
+ * there is none. Cost: with one CPU at work two cache lines, and two more as the range fills.
  */
 static __always_inline int snat_take(struct packet *p, __u32 first, __u32 count)
 {

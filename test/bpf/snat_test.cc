@@ -100,6 +100,25 @@ TEST_P(SnatTest, EveryPortOfTheRangeIsGivenOnceAndThenNoneAndOthersAreNotHurt) {
   EXPECT_EQ(AllDrops(), 1u);
 }
 
+// Flows of one port share a bucket of sl_opening, whatever their backends: were all ports of a tick
+// of one block, few places would be left for answers. (A tick may end meanwhile: two blocks.)
+TEST_P(SnatTest, FlowsToDifferentBackendsBeginInDifferentBlocks) {
+  constexpr std::uint16_t kServices = 8;
+  constexpr int kBlock = 64 * abi::SL_SNAT_BLOCK_WORDS;
+  std::set<int> blocks;
+  for (std::uint16_t i = 1; i <= kServices; ++i) {
+    const auto backend_port = static_cast<std::uint16_t>(kBackendPort + i);
+    ServiceSpec service = NodePort({Backend(addresses().remote, false, backend_port)});
+    service.id = kService + i;
+    service.port = static_cast<std::uint16_t>(kNodePort + i);
+    SetService(service);
+    const std::uint16_t port = Ask(client(i), {addresses().node, service.port});
+    ASSERT_GE(port, kFirst);
+    blocks.insert((port - kFirst) / kBlock);
+  }
+  EXPECT_GT(blocks.size(), 2u);
+}
+
 // A range that ends in the middle of a word, and begins a block.
 TEST_P(SnatTest, TheLastPortOfTheRangeIsTheLast) {
   for (const std::uint32_t count : {1u, 63u, 64u, 65u, 513u}) {
